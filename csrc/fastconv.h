@@ -1,0 +1,65 @@
+/* The kernel table: all that the Cython drivers see of csrc/.
+ *
+ * Every kernel is pure: the caller owns memory, padding and threads.  Dimensions, names and the
+ * rules for pointers are in README.md; what one kernel computes stands at its head in kernels/.
+ * Lengths, pitches and offsets count elements, never bytes.
+ */
+#ifndef FASTCONV_H
+#define FASTCONV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+  FC_TILE_M = 8, /* rows (output channels) of the largest register tile of any ISA */
+  FC_TILE_V = 4, /* vectors (output pixels) of the widest one */
+  FC_DOT_M = 4,
+  FC_DOT_V = 5,
+};
+
+/* kernels/tile.h */
+#define FC_TILE_ARGS(T)                                                                          \
+  (ptrdiff_t depth, const T *w, ptrdiff_t w_pitch, const T *x, const int32_t *off,               \
+   const int32_t *at, const T *bias, T *y, ptrdiff_t y_pitch)
+/* kernels/dot.h */
+#define FC_DOT_ARGS(T)                                                                           \
+  (ptrdiff_t rows, ptrdiff_t n, const T *a, ptrdiff_t a_row, ptrdiff_t a_pitch, const T *b,      \
+   ptrdiff_t b_row, const int32_t *at, ptrdiff_t b_step, T *acc)
+/* kernels/lanes.h */
+#define FC_GATHER_ARGS(T) (ptrdiff_t n, int images, const T *x, ptrdiff_t x_image, T *y)
+#define FC_SCATTER_ARGS(T) (ptrdiff_t n, int images, const T *x, T *y, ptrdiff_t y_image)
+/* kernels/pack.h */
+#define FC_PACK_ARGS(T)                                                                          \
+  (int m, ptrdiff_t depth, const T *w, ptrdiff_t w_m, const ptrdiff_t *off, T *y, ptrdiff_t y_pitch)
+#define FC_SUM_LANES_ARGS(T) (ptrdiff_t n, const T *acc, T *y)
+
+#define FC_DECLARE(T, S)                                                                         \
+  typedef void(*fc_tile_##S) FC_TILE_ARGS(T);                                                    \
+  typedef void(*fc_dot_##S) FC_DOT_ARGS(T);                                                      \
+  typedef struct {                                                                               \
+    int lanes;                     /* VL: elements of a vector */                                \
+    int tile_m;                    /* rows of this ISA's tile, 1..FC_TILE_M */                   \
+    int tile_v[FC_TILE_M + 1];     /* vectors of the widest tile with m rows */                  \
+    fc_tile_##S tile[FC_TILE_M][FC_TILE_V]; /* [m - 1][v - 1] */                                 \
+    int dot_m, dot_v;                                                                            \
+    fc_dot_##S dot[FC_DOT_M][FC_DOT_V];     /* [m - 1][v - 1] */                                 \
+    void(*gather_lanes) FC_GATHER_ARGS(T);                                                       \
+    void(*scatter_lanes) FC_SCATTER_ARGS(T);                                                     \
+    void(*pack) FC_PACK_ARGS(T);                                                                 \
+    void(*sum_lanes) FC_SUM_LANES_ARGS(T);                                                       \
+  } fc_kernels_##S;
+
+FC_DECLARE(float, f32)
+FC_DECLARE(double, f64)
+
+typedef struct {
+  const char *name;
+  int (*runs)(void); /* can this CPU run it? */
+  const fc_kernels_f32 *f32;
+  const fc_kernels_f64 *f64;
+} fc_isa;
+
+/* All ISAs of this build, best first, ended by NULL; the last one runs everywhere. */
+extern const fc_isa *const fc_isas[];
+
+#endif

@@ -1,0 +1,36 @@
+/* AVX-512 (F, BW, DQ, VL): 32 registers of 64 bytes. */
+#include "isa.h"
+#if FC_X86
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,prefer-vector-width=512"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,prefer-vector-width=512")
+#endif
+
+#define FC_ISA avx512
+#define FC_BYTES 64
+/* 8 x 3: 24 accumulators, 3 inputs and a weight of 32 registers */
+#define FC_TILES(X) FC_V4(X, 1) FC_V4(X, 2) FC_V4(X, 3) FC_V4(X, 4) FC_V4(X, 5) FC_V4(X, 6) FC_V3(X, 7) FC_V3(X, 8)
+#define FC_ISA_TILE_M 8
+#define FC_ISA_TILE_V {0, 4, 4, 4, 4, 4, 4, 3, 3}
+#define FC_DOTS(X) FC_V5(X, 1) FC_V5(X, 2) FC_V5(X, 3) FC_V5(X, 4)
+#define FC_ISA_DOT_M 4
+#define FC_ISA_DOT_V 5
+#include "kernels/all.h"
+
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+/* outside the target region: it runs on CPUs that lack the ISA */
+static int runs(void) {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+const fc_isa fc_isa_avx512 = {"avx512", runs, &fc_table_f32_avx512, &fc_table_f64_avx512};
+#endif

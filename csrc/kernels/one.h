@@ -1,0 +1,30 @@
+/* Every kernel for one ISA and one element type, and the table of them. */
+#include "dot.h"
+#include "lanes.h"
+#include "pack.h"
+#include "tile.h"
+
+FC_TILES(FC_TILE_OF)
+FC_DOTS(FC_DOT_OF)
+
+#define FC_TILE_ENTRY(M, V) .tile[M - 1][V - 1] = FC_TILE(M, V),
+#define FC_DOT_ENTRY(M, V) .dot[M - 1][V - 1] = FC_DOT(M, V),
+#define FC_TABLE_NAME FN(fc_table)
+
+#if FC_F64
+static const fc_kernels_f64 FC_TABLE_NAME = {
+#else
+static const fc_kernels_f32 FC_TABLE_NAME = {
+#endif
+    .lanes = VL,
+    .tile_m = FC_ISA_TILE_M,
+    .tile_v = FC_ISA_TILE_V,
+    FC_TILES(FC_TILE_ENTRY)
+    .dot_m = FC_ISA_DOT_M,
+    .dot_v = FC_ISA_DOT_V,
+    FC_DOTS(FC_DOT_ENTRY)
+    .gather_lanes = FN(fc_gather_lanes),
+    .scatter_lanes = FN(fc_scatter_lanes),
+    .pack = FN(fc_pack),
+    .sum_lanes = FN(fc_sum_lanes),
+};

@@ -1,0 +1,58 @@
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t, int64_t
+
+# One function-pointer type per kernel and element type, as fastconv.h declares them.
+cdef extern from "fastconv.h" nogil:
+    enum:
+        FC_TILE_M
+        FC_TILE_V
+        FC_DOT_M
+        FC_DOT_V
+
+    ctypedef void (*fc_tile_f32)(ptrdiff_t, const float*, ptrdiff_t, const float*, const int32_t*,
+                                 const int32_t*, const float*, float*, ptrdiff_t) noexcept nogil
+    ctypedef void (*fc_tile_f64)(ptrdiff_t, const double*, ptrdiff_t, const double*, const int32_t*,
+                                 const int32_t*, const double*, double*, ptrdiff_t) noexcept nogil
+    ctypedef void (*fc_dot_f32)(ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t,
+                                const float*, ptrdiff_t, const int32_t*, ptrdiff_t,
+                                float*) noexcept nogil
+    ctypedef void (*fc_dot_f64)(ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t,
+                                const double*, ptrdiff_t, const int32_t*, ptrdiff_t,
+                                double*) noexcept nogil
+
+    ctypedef struct fc_kernels_f32:
+        int lanes
+        int tile_m
+        int[9] tile_v
+        fc_tile_f32[8][4] tile
+        int dot_m
+        int dot_v
+        fc_dot_f32[4][5] dot
+        void (*gather_lanes)(ptrdiff_t, int, const float*, ptrdiff_t, float*) noexcept nogil
+        void (*scatter_lanes)(ptrdiff_t, int, const float*, float*, ptrdiff_t) noexcept nogil
+        void (*pack)(int, ptrdiff_t, const float*, ptrdiff_t, const ptrdiff_t*, float*,
+                     ptrdiff_t) noexcept nogil
+        void (*sum_lanes)(ptrdiff_t, const float*, float*) noexcept nogil
+
+    ctypedef struct fc_kernels_f64:
+        int lanes
+        int tile_m
+        int[9] tile_v
+        fc_tile_f64[8][4] tile
+        int dot_m
+        int dot_v
+        fc_dot_f64[4][5] dot
+        void (*gather_lanes)(ptrdiff_t, int, const double*, ptrdiff_t, double*) noexcept nogil
+        void (*scatter_lanes)(ptrdiff_t, int, const double*, double*, ptrdiff_t) noexcept nogil
+        void (*pack)(int, ptrdiff_t, const double*, ptrdiff_t, const ptrdiff_t*, double*,
+                     ptrdiff_t) noexcept nogil
+        void (*sum_lanes)(ptrdiff_t, const double*, double*) noexcept nogil
+
+    ctypedef struct fc_isa:
+        const char* name
+        int (*runs)() noexcept nogil
+        const fc_kernels_f32* f32
+        const fc_kernels_f64* f64
+
+# The kernels of the ISA with this index in isa_names().
+cdef const fc_isa* isa_table(int index) noexcept nogil

@@ -1,0 +1,64 @@
+"""The kernel table: which ISAs this build holds and this CPU runs.
+
+The only extension module that links csrc/; the drivers cimport `isa_table` from here, so all of
+them see one table.
+"""
+
+cdef extern from "fastconv.h" nogil:
+    const fc_isa* const fc_isas[]
+
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    #include <omp.h>
+    static int fc_openmp_version(void) { return _OPENMP; }
+    #else
+    static int fc_openmp_version(void) { return 0; }
+    #endif
+    #ifdef __VERSION__
+    static const char *fc_compiler(void) { return __VERSION__; }
+    #else
+    static const char *fc_compiler(void) { return "unknown"; }
+    #endif
+    """
+    int fc_openmp_version() nogil
+    const char* fc_compiler() nogil
+
+
+cdef const fc_isa* isa_table(int index) noexcept nogil:
+    return fc_isas[index]
+
+
+def isa_names():
+    """Names of the ISAs compiled into this build, best first."""
+    names = []
+    cdef int i = 0
+    while fc_isas[i] != NULL:
+        names.append(fc_isas[i].name.decode())
+        i += 1
+    return tuple(names)
+
+
+def available_isas():
+    """Names of the ISAs that this CPU can run, best first."""
+    return tuple(name for i, name in enumerate(isa_names()) if fc_isas[i].runs())
+
+
+def tiles(int index):
+    """Tile sizes of the ISA with this index in `isa_names()`, by element type."""
+    cdef const fc_kernels_f32* f32 = fc_isas[index].f32
+    cdef const fc_kernels_f64* f64 = fc_isas[index].f64
+    return {
+        "float32": {"lanes": f32.lanes, "m": f32.tile_m, "v": f32.tile_v[f32.tile_m]},
+        "float64": {"lanes": f64.lanes, "m": f64.tile_m, "v": f64.tile_v[f64.tile_m]},
+    }
+
+
+def openmp_version():
+    """The OpenMP version (a date such as 201511) that the drivers were compiled with; 0 without."""
+    return fc_openmp_version()
+
+
+def compiler():
+    """Version of the C compiler that built the kernels."""
+    return fc_compiler().decode()

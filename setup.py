@@ -1,0 +1,64 @@
+"""Builds the extension modules; everything declarative stands in pyproject.toml."""
+
+import os
+import shlex
+import sys
+from glob import glob
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+LIMITED_API = ("Py_LIMITED_API", "0x030B0000")  # CPython 3.11: one abi3 wheel for every later one
+NATIVE = "fastconv.backends.native."
+
+# -O3 because gcc vectorises the drivers' copy loops only there; contraction fuses the tiles' mul + add;
+# predictive commoning keeps row values in registers that the tiles need.
+COMPILE = ["-std=gnu11", "-O3", "-g0", "-ffp-contract=fast", "-fvisibility=hidden"]
+if sys.platform == "darwin":  # Apple's clang ships no OpenMP: kernels run on one thread there
+    OPENMP = []
+else:
+    OPENMP = ["-fopenmp"]
+    COMPILE += ["-fno-predictive-commoning", "-fno-math-errno"]
+LINK = [] if sys.platform == "darwin" else ["-Wl,--gc-sections", "-Wl,-s"]
+
+# For developers: FASTCONV_SANITIZE=1 builds everything under the address and undefined-behaviour
+# sanitizers; FASTCONV_CFLAGS adds flags.
+if os.environ.get("FASTCONV_SANITIZE") == "1":
+    flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+    COMPILE += [*flags, "-O1", "-g1"]
+    LINK = flags
+COMPILE += shlex.split(os.environ.get("FASTCONV_CFLAGS", ""))
+
+
+def extension(name, *c_sources):
+    return Extension(
+        NATIVE + name,
+        [f"fastconv/backends/native/{name}.pyx", *c_sources],
+        include_dirs=["csrc"],
+        depends=glob("csrc/**/*.[ch]", recursive=True),
+        define_macros=[LIMITED_API, ("CYTHON_LIMITED_API", "1")],
+        py_limited_api=True,
+        extra_compile_args=COMPILE + OPENMP,
+        extra_link_args=LINK + OPENMP,
+    )
+
+
+setup(
+    ext_modules=cythonize(
+        [
+            # the only one that links csrc/: the others cimport its table, so that there is one
+            extension("_dispatch", *sorted(glob("csrc/*.c"))),
+            extension("_conv"),
+            extension("_planes"),
+        ],
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": False,
+            "embedsignature": True,
+            "freethreading_compatible": False,
+        },
+    ),
+)
