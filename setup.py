@@ -51,6 +51,7 @@ setup(
             extension("_conv"),
             extension("_planes"),
         ],
+        build_dir="build/cython",  # generated C stays out of the tree and of the sdist
         compiler_directives={
             "language_level": 3,
             "boundscheck": False,

@@ -1,0 +1,1153 @@
+"""Convolution drivers: blocking, packing and threads over the kernels of csrc/.
+
+Three computations share one geometry.  Along each axis an output position p and a tap t meet at the
+input position ``start + p * step + t * tap_step`` (`Axis`).  The forward pass is one such correlation;
+the gradient with respect to the input is one for each residue of the output position modulo the
+stride, with the taps that reach that residue (`input_axis`), so it too only ever gathers.
+
+A block of the input is brought into a small scratch buffer in one of three arrangements, and the
+register tile then reads it through an offset table:
+
+ROWS     padded rows, output pixels of a row in the lanes      "direct", large planes; "pointwise",
+                                                               where the plane is one long row
+LANES    padded rows of VL images, images in the lanes         "direct", many small planes
+PATCHES  one column of k values per output pixel               "im2col"
+
+Work is split over output tiles alone, never over a sum, so the bits do not depend on the number
+of threads.  The scratch of a thread is bounded, whatever the size of the image.
+"""
+
+from cython.parallel cimport prange, threadid
+from libc.stdint cimport int32_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from fastconv.backends.native._dispatch cimport fc_isa, isa_table
+
+ctypedef fused real:
+    float
+    double
+
+cdef enum:
+    ROWS = 0
+    LANES = 1
+    PATCHES = 2
+
+# methods, as backends/native/__init__.py numbers them
+cdef enum:
+    DIRECT = 0
+    IM2COL = 1
+    POINTWISE = 2
+
+# Blocks are sized for caches that every machine of the last decade has: weights and inputs of a tile
+# in 32 KiB, a staged block in 256 KiB.
+cdef enum:
+    DEPTH_BLOCK = 256       # taps times channels summed in registers before y is touched again
+    STAGE_BYTES = 262144    # staged input of one block
+    Y_BYTES = 262144        # results of one block
+    COLUMN_BLOCK = 512      # widest piece of a row
+    PATCH_BLOCK = 256       # output pixels of a block of patches
+    KEEP_BYTES = 4194304    # scratch a thread may leave behind for the next call
+    CACHE_LINE = 64
+
+cdef ptrdiff_t SERIAL_FLOPS = 1000000   # below: starting threads costs more than they save
+
+
+# --- workspace -----------------------------------------------------------------------------------
+
+cdef class Workspace:
+    """Memory for one call, kept for the next one where it is small: a fresh page costs 1 us."""
+
+    cdef char* memory
+    cdef size_t size
+
+    def __dealloc__(self):
+        free(self.memory)
+
+    cdef char* aligned(self) noexcept:
+        return self.memory + (-<size_t>self.memory) % CACHE_LINE
+
+
+_kept = []   # popping and appending are atomic under the GIL, so calls may come from any thread
+
+
+cdef Workspace take_workspace(size_t size):
+    cdef Workspace space
+    try:
+        space = <Workspace>_kept.pop()
+    except IndexError:
+        space = Workspace.__new__(Workspace)
+    if space.size < size:
+        free(space.memory)
+        space.size = 0
+        space.memory = <char*>malloc(size + CACHE_LINE)
+        if space.memory == NULL:
+            raise MemoryError(f"no memory for a workspace of {size} bytes")
+        space.size = size
+    return space
+
+
+cdef void give_workspace(Workspace space, int threads):
+    if space.size <= <size_t>KEEP_BYTES * threads and len(_kept) < 4:
+        _kept.append(space)
+
+
+cdef inline size_t rounded(size_t size) noexcept nogil:
+    return (size + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE
+
+
+cdef inline ptrdiff_t imin(ptrdiff_t a, ptrdiff_t b) noexcept nogil:
+    return a if a < b else b
+
+
+cdef inline ptrdiff_t imax(ptrdiff_t a, ptrdiff_t b) noexcept nogil:
+    return a if a > b else b
+
+
+cdef inline ptrdiff_t ceil_div(ptrdiff_t a, ptrdiff_t b) noexcept nogil:
+    return (a + b - 1) // b
+
+
+cdef inline ptrdiff_t floor_div(ptrdiff_t a, ptrdiff_t b) noexcept nogil:
+    """Division rounded towards minus infinity; C's rounds towards zero.  b > 0."""
+    return a // b if a >= 0 else -((-a + b - 1) // b)
+
+
+cdef inline ptrdiff_t gcd(ptrdiff_t a, ptrdiff_t b) noexcept nogil:
+    while b:
+        a, b = b, a % b
+    return a
+
+
+# --- kernels by element type ---------------------------------------------------------------------
+
+cdef inline void tile(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t depth, const real* w,
+                      ptrdiff_t w_pitch, const real* x, const int32_t* off, const int32_t* at,
+                      const real* bias, real* y, ptrdiff_t y_pitch) noexcept nogil:
+    if real is float:
+        isa.f32.tile[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias, y, y_pitch)
+    else:
+        isa.f64.tile[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias, y, y_pitch)
+
+
+cdef inline void dot(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t rows, ptrdiff_t n,
+                     const real* a, ptrdiff_t a_row, ptrdiff_t a_pitch, const real* b,
+                     ptrdiff_t b_row, const int32_t* at, ptrdiff_t b_step,
+                     real* acc) noexcept nogil:
+    if real is float:
+        isa.f32.dot[m - 1][v - 1](rows, n, a, a_row, a_pitch, b, b_row, at, b_step, acc)
+    else:
+        isa.f64.dot[m - 1][v - 1](rows, n, a, a_row, a_pitch, b, b_row, at, b_step, acc)
+
+
+cdef inline void gather_lanes(const fc_isa* isa, ptrdiff_t n, int images, const real* x,
+                              ptrdiff_t x_image, real* y) noexcept nogil:
+    if real is float:
+        isa.f32.gather_lanes(n, images, x, x_image, y)
+    else:
+        isa.f64.gather_lanes(n, images, x, x_image, y)
+
+
+cdef inline void scatter_lanes(const fc_isa* isa, ptrdiff_t n, int images, const real* x, real* y,
+                               ptrdiff_t y_image) noexcept nogil:
+    if real is float:
+        isa.f32.scatter_lanes(n, images, x, y, y_image)
+    else:
+        isa.f64.scatter_lanes(n, images, x, y, y_image)
+
+
+cdef inline void pack(const fc_isa* isa, int m, ptrdiff_t depth, const real* w, ptrdiff_t w_m,
+                      const ptrdiff_t* off, real* y, ptrdiff_t y_pitch) noexcept nogil:
+    if real is float:
+        isa.f32.pack(m, depth, w, w_m, off, y, y_pitch)
+    else:
+        isa.f64.pack(m, depth, w, w_m, off, y, y_pitch)
+
+
+cdef inline void sum_lanes(const fc_isa* isa, ptrdiff_t n, const real* acc,
+                           real* y) noexcept nogil:
+    if real is float:
+        isa.f32.sum_lanes(n, acc, y)
+    else:
+        isa.f64.sum_lanes(n, acc, y)
+
+
+cdef inline void activate(const fc_isa* isa, int activation, ptrdiff_t n, real* y) noexcept nogil:
+    """0 none, 1 relu, 2 sigmoid, 3 tanh: `ACTIVATIONS` in backends/native/__init__.py."""
+    if real is float:
+        if activation == 1:
+            isa.f32.relu(n, y, y)
+        elif activation == 2:
+            isa.f32.sigmoid(n, y, y)
+        elif activation == 3:
+            isa.f32.tanh(n, y, y)
+    else:
+        if activation == 1:
+            isa.f64.relu(n, y, y)
+        elif activation == 2:
+            isa.f64.sigmoid(n, y, y)
+        elif activation == 3:
+            isa.f64.tanh(n, y, y)
+
+
+# --- geometry ------------------------------------------------------------------------------------
+
+cdef struct Geometry:
+    ptrdiff_t images, channels, height, width
+    ptrdiff_t filters, kernel_h, kernel_w
+    ptrdiff_t stride_h, stride_w, top, left, dilation_h, dilation_w
+    ptrdiff_t groups, out_h, out_w
+
+
+cdef Geometry read_geometry(tuple fields) except *:
+    cdef Geometry g
+    (g.images, g.channels, g.height, g.width, g.filters, g.kernel_h, g.kernel_w, g.stride_h,
+     g.stride_w, g.top, g.left, g.dilation_h, g.dilation_w, g.groups, g.out_h, g.out_w) = fields
+    return g
+
+
+cdef struct Axis:
+    ptrdiff_t n_out, n_in           # lengths of the output and of the input
+    ptrdiff_t start, step, tap_step # input position = start + p * step + t * tap_step
+    ptrdiff_t n_taps
+    ptrdiff_t w_start, w_step       # kernel index of tap t = w_start + t * w_step
+    ptrdiff_t out_start, out_step   # where output p lies in the array
+
+
+cdef Axis forward_axis(ptrdiff_t n_out, ptrdiff_t n_in, ptrdiff_t taps, ptrdiff_t stride,
+                       ptrdiff_t pad, ptrdiff_t dilation) noexcept nogil:
+    return Axis(n_out, n_in, -pad, stride, dilation, taps, 0, 1, 0, 1)
+
+
+cdef Axis input_axis(ptrdiff_t residue, ptrdiff_t n_x, ptrdiff_t n_y, ptrdiff_t taps,
+                     ptrdiff_t stride, ptrdiff_t pad, ptrdiff_t dilation) noexcept nogil:
+    """The gradient at the input positions x with (x + pad) % stride == residue.
+
+    Forward, x = p * stride - pad + r * dilation.  With x + pad = u * stride + residue the taps that
+    reach x are those with r * dilation % stride == residue, and p = u - (r * dilation) // stride.
+    Such r are r_first + j * (stride / g), g = gcd(dilation, stride); they are taken from the last
+    one down, so that p rises with the tap.
+    """
+    cdef ptrdiff_t g = gcd(dilation, stride)
+    cdef ptrdiff_t u = ceil_div(imax(pad - residue, 0), stride)
+    cdef ptrdiff_t x = u * stride + residue - pad
+    cdef ptrdiff_t count = ceil_div(n_x - x, stride) if x < n_x else 0
+    cdef ptrdiff_t r = 0, last, n_taps
+    while r < taps and r < stride and r * dilation % stride != residue:
+        r += 1
+    if r == taps or r == stride:
+        return Axis(count, n_y, 0, 1, 1, 0, 0, 1, x, stride)
+    n_taps = (taps - 1 - r) // (stride // g) + 1
+    last = r + (n_taps - 1) * (stride // g)
+    return Axis(count, n_y, u - (last * dilation - residue) // stride, 1, dilation // g, n_taps,
+                last, -(stride // g), x, stride)
+
+
+cdef inline ptrdiff_t first_tap(const Axis* axis, ptrdiff_t p) noexcept nogil:
+    """First tap of output p that lies inside the input (or n_taps)."""
+    cdef ptrdiff_t at = axis.start + p * axis.step
+    return imin(ceil_div(-at, axis.tap_step), axis.n_taps) if at < 0 else 0
+
+
+cdef inline ptrdiff_t end_tap(const Axis* axis, ptrdiff_t p) noexcept nogil:
+    """One past the last tap of output p that lies inside the input."""
+    cdef ptrdiff_t room = axis.n_in - 1 - axis.start - p * axis.step
+    return imin(room // axis.tap_step + 1, axis.n_taps) if room >= 0 else 0
+
+
+# --- staging: a block of the input into scratch --------------------------------------------------
+
+# How one axis of a staged block is laid out: either the span from the first to the last position
+# that the block needs, as n_pieces phases (position modulo step, so that neighbouring outputs are
+# neighbours in memory), or, where taps lie far apart, one piece for each tap.
+cdef struct Side:
+    bint by_tap
+    bint phases
+    ptrdiff_t n_pieces, length   # positions of one piece
+
+
+cdef Side side_of(const Axis* axis, ptrdiff_t block, bint phases) noexcept nogil:
+    cdef Side side
+    cdef ptrdiff_t reach = (axis.n_taps - 1) * axis.tap_step
+    if axis.n_taps == 0:
+        return Side(False, False, 0, 0)
+    if phases:
+        side = Side(False, True, axis.step, block + reach // axis.step)
+    else:
+        side = Side(False, False, 1, (block - 1) * axis.step + reach + 1)
+    if side.n_pieces * side.length > axis.n_taps * block:
+        side = Side(True, phases, axis.n_taps, block)
+    return side
+
+
+cdef inline void stage_run(const real* row, ptrdiff_t pitch, ptrdiff_t n_in, ptrdiff_t first,
+                           ptrdiff_t step, ptrdiff_t length, real* to) noexcept nogil:
+    """to[j] = row[(first + j * step) * pitch], zero outside [0, n_in)."""
+    cdef ptrdiff_t begin = imin(ceil_div(-first, step), length) if first < 0 else 0
+    cdef ptrdiff_t end = imin((n_in - 1 - first) // step + 1, length) if first < n_in else 0
+    cdef ptrdiff_t j
+    end = imax(end, begin)
+    for j in range(begin):
+        to[j] = 0
+    if step * pitch == 1:
+        memcpy(to + begin, row + first + begin, (end - begin) * sizeof(real))
+    else:
+        row += first * pitch
+        step *= pitch
+        for j in range(begin, end):
+            to[j] = row[j * step]
+    for j in range(end, length):
+        to[j] = 0
+
+
+cdef inline void stage_run_lanes(const fc_isa* isa, ptrdiff_t lanes, int images, const real* row,
+                                 ptrdiff_t x_image, ptrdiff_t pitch, ptrdiff_t n_in,
+                                 ptrdiff_t first, ptrdiff_t step, ptrdiff_t length,
+                                 real* to) noexcept nogil:
+    """stage_run for VL images at once: to[j][l] of image l."""
+    cdef ptrdiff_t begin = imin(ceil_div(-first, step), length) if first < 0 else 0
+    cdef ptrdiff_t end = imin((n_in - 1 - first) // step + 1, length) if first < n_in else 0
+    cdef ptrdiff_t j, i
+    end = imax(end, begin)
+    memset(to, 0, begin * lanes * sizeof(real))
+    if step * pitch == 1:
+        gather_lanes(isa, end - begin, images, row + first + begin, x_image, to + begin * lanes)
+    else:
+        row += first * pitch
+        step *= pitch
+        for j in range(begin, end):
+            for i in range(images):
+                to[j * lanes + i] = row[i * x_image + j * step]
+            for i in range(images, lanes):
+                to[j * lanes + i] = 0
+    memset(to + end * lanes, 0, (length - end) * lanes * sizeof(real))
+
+
+# One correlation: sizes, strides of the arrays (in elements), and how it is cut into blocks.
+cdef struct Plan:
+    int mode, lanes, tile_m, activation
+    ptrdiff_t images, groups, ci, co    # ci, co: channels of one group
+    Axis row, col
+    ptrdiff_t xn, xc, xh, xw            # input
+    ptrdiff_t on, oc, oh, ow            # output
+    ptrdiff_t w_group, w_m, w_c, w_row  # weight; columns are neighbours
+    ptrdiff_t taps, depth               # row taps * column taps; taps * ci
+    ptrdiff_t cb, n_cb                  # channels of a block
+    ptrdiff_t n_mt, mt_block, n_kb      # register tiles of the output channels, and blocks of them
+    ptrdiff_t pb, n_pb, qb, n_qb        # rows (PATCHES: pixels) and columns of a block
+    Side row_side, col_side
+    ptrdiff_t piece, pixel, staged_row, chan # pitches: piece of columns, output pixel, row, channel
+    ptrdiff_t tap_row, out_row          # pitches of a row tap and of an output row
+    ptrdiff_t n_vec                     # vectors of a block's results, at most
+    size_t x_size, y_size, at_size, scratch
+
+
+cdef inline ptrdiff_t vectors(const Plan* plan, ptrdiff_t cols) noexcept nogil:
+    """Vectors of one row of `cols` output pixels."""
+    return cols if plan.mode == LANES else ceil_div(cols, plan.lanes)
+
+
+cdef inline ptrdiff_t tap_col(const Plan* plan, ptrdiff_t t) noexcept nogil:
+    """Place of column tap t in a staged row, in pieces of `piece`."""
+    cdef ptrdiff_t reach = t * plan.col.tap_step
+    if plan.col_side.by_tap:
+        return t * plan.piece
+    if plan.mode == ROWS:
+        return reach % plan.col.step * plan.piece + reach // plan.col.step
+    return reach * plan.lanes
+
+
+cdef inline bint piece_is_used(const Plan* plan, ptrdiff_t piece) noexcept nogil:
+    """False for a phase that no tap falls on."""
+    if plan.col_side.by_tap or not plan.col_side.phases:
+        return True
+    return piece % gcd(plan.col.tap_step, plan.col.step) == 0
+
+
+cdef void lay_out(Plan* plan) noexcept nogil:
+    """Pitches of a staged block of pb rows, qb columns and cb channels."""
+    cdef ptrdiff_t unit = plan.lanes if plan.mode == LANES else 1
+    cdef ptrdiff_t rows, line
+    plan.row_side = side_of(&plan.row, plan.pb, False)
+    plan.col_side = side_of(&plan.col, plan.qb, plan.mode == ROWS)
+    plan.piece = plan.col_side.length * unit
+    if plan.col_side.by_tap:
+        plan.pixel = unit
+    else:
+        plan.pixel = unit * plan.col.step if plan.mode == LANES else 1
+    plan.staged_row = plan.col_side.n_pieces * plan.piece
+    rows = plan.row_side.n_pieces * plan.row_side.length
+    if plan.row_side.by_tap:
+        plan.tap_row = plan.pb * plan.staged_row
+        plan.out_row = plan.staged_row
+    else:
+        plan.tap_row = plan.row.tap_step * plan.staged_row
+        plan.out_row = plan.row.step * plan.staged_row
+    # an odd number of cache lines: channels do not meet in the same cache set
+    line = CACHE_LINE // 4
+    plan.chan = (ceil_div(rows * plan.staged_row, line) | 1) * line
+
+
+cdef void stage(const fc_isa* isa, const Plan* plan, const real* x, ptrdiff_t image, int images,
+                ptrdiff_t group, ptrdiff_t c0, ptrdiff_t channels, ptrdiff_t p0, ptrdiff_t rows,
+                ptrdiff_t q0, real* to) noexcept nogil:
+    """ROWS and LANES: the padded block of `channels` from c0 that output rows from p0 need."""
+    cdef const Axis* row = &plan.row
+    cdef const Axis* col = &plan.col
+    cdef ptrdiff_t c, i, j, y, n_rows, piece, first, step
+    cdef ptrdiff_t origin_h = row.start + p0 * row.step
+    cdef ptrdiff_t origin_w = col.start + q0 * col.step
+    cdef const real* from_row
+    cdef real* to_row
+    if plan.row_side.by_tap:
+        n_rows = plan.row_side.n_pieces * plan.pb
+    else:
+        n_rows = (rows - 1) * row.step + (row.n_taps - 1) * row.tap_step + 1
+    for c in range(channels):
+        for i in range(n_rows):
+            if plan.row_side.by_tap:
+                y = origin_h + i // plan.pb * row.tap_step + i % plan.pb * row.step
+            else:
+                y = origin_h + i
+            to_row = to + c * plan.chan + i * plan.staged_row
+            if y < 0 or y >= row.n_in:
+                memset(to_row, 0, plan.staged_row * sizeof(real))
+                continue
+            from_row = (x + image * plan.xn + (group * plan.ci + c0 + c) * plan.xc + y * plan.xh)
+            for piece in range(plan.col_side.n_pieces):
+                if not piece_is_used(plan, piece):
+                    continue
+                first = origin_w + piece * (col.tap_step if plan.col_side.by_tap else 1)
+                step = col.step if plan.col_side.by_tap or plan.col_side.phases else 1
+                if plan.mode == LANES:
+                    stage_run_lanes(isa, plan.lanes, images, from_row, plan.xn, plan.xw, col.n_in,
+                                    first, step, plan.col_side.length, to_row + piece * plan.piece)
+                else:
+                    stage_run(from_row, plan.xw, col.n_in, first, step, plan.col_side.length,
+                              to_row + piece * plan.piece)
+
+
+cdef void patch_run(const Plan* plan, const real* plane, ptrdiff_t tr, ptrdiff_t tc, ptrdiff_t i0,
+                    ptrdiff_t n, real* to) noexcept nogil:
+    """What tap (tr, tc) sees at the n output pixels from flat position i0 on."""
+    cdef const Axis* row = &plan.row
+    cdef const Axis* col = &plan.col
+    cdef ptrdiff_t p = i0 // col.n_out, q = i0 % col.n_out, done = 0, here, y, j
+    while done < n:
+        here = imin(n - done, col.n_out - q)
+        y = row.start + p * row.step + tr * row.tap_step
+        if y < 0 or y >= row.n_in:
+            for j in range(here):
+                to[done + j] = 0
+        else:
+            stage_run(plane + y * plan.xh, plan.xw, col.n_in,
+                      col.start + q * col.step + tc * col.tap_step, col.step, here, to + done)
+        done += here
+        q = 0
+        p += 1
+
+
+cdef void stage_patches(const Plan* plan, const real* x, ptrdiff_t image, ptrdiff_t group,
+                        ptrdiff_t c0, ptrdiff_t channels, ptrdiff_t i0, ptrdiff_t n, real* run,
+                        real* to) noexcept nogil:
+    """PATCHES: panels [vector of pixels][k][VL], k over (row tap, channel, column tap)."""
+    cdef ptrdiff_t depth = channels * plan.taps, tr, tc, c, k = 0, j, l
+    cdef ptrdiff_t lanes = plan.lanes, n_vec = ceil_div(n, lanes)
+    cdef const real* plane
+    for j in range(n, n_vec * lanes):
+        run[j] = 0
+    for tr in range(plan.row.n_taps):
+        for c in range(channels):
+            plane = x + image * plan.xn + (group * plan.ci + c0 + c) * plan.xc
+            for tc in range(plan.col.n_taps):
+                patch_run(plan, plane, tr, tc, i0, n, run)
+                for j in range(n_vec):
+                    memcpy(to + (j * depth + k) * lanes, run + j * lanes, lanes * sizeof(real))
+                k += 1
+
+
+# --- correlation ---------------------------------------------------------------------------------
+
+cdef inline ptrdiff_t tile_start(const Plan* plan, ptrdiff_t mt) noexcept nogil:
+    """First output channel of register tile mt: tiles of nearly equal height."""
+    return mt * plan.co // plan.n_mt
+
+
+cdef void block_offsets(const Plan* plan, ptrdiff_t channels, int32_t* off) noexcept nogil:
+    """Offset table of a staged block: k over (row tap, channel, column tap)."""
+    cdef ptrdiff_t tr, c, tc, k = 0
+    for tr in range(plan.row.n_taps):
+        for c in range(channels):
+            for tc in range(plan.col.n_taps):
+                if plan.mode == PATCHES:
+                    off[k] = <int32_t>(k * plan.lanes)
+                else:
+                    off[k] = <int32_t>(c * plan.chan + tr * plan.tap_row + tap_col(plan, tc))
+                k += 1
+
+
+cdef void weight_offsets(const Plan* plan, ptrdiff_t* off) noexcept nogil:
+    """Where weight k lies, k over (channel block, row tap, channel, column tap)."""
+    cdef ptrdiff_t cb, c, c0, tr, tc, k = 0
+    for cb in range(plan.n_cb):
+        c0 = cb * plan.cb
+        for tr in range(plan.row.n_taps):
+            for c in range(c0, imin(c0 + plan.cb, plan.ci)):
+                for tc in range(plan.col.n_taps):
+                    off[k] = (c * plan.w_c + (plan.row.w_start + tr * plan.row.w_step) * plan.w_row
+                              + plan.col.w_start + tc * plan.col.w_step)
+                    k += 1
+
+
+cdef void emit(const fc_isa* isa, const Plan* plan, ptrdiff_t image, int images, ptrdiff_t k,
+               ptrdiff_t p0, ptrdiff_t rows, ptrdiff_t q0, ptrdiff_t cols, const real* y,
+               real* run, real* out) noexcept nogil:
+    """Results of output channel k from scratch into the array."""
+    cdef ptrdiff_t p, q, j, l, here, done, per_row = vectors(plan, cols) * plan.lanes
+    cdef real* to = out + image * plan.on + k * plan.oc
+    cdef real* to_row
+    cdef ptrdiff_t oh = plan.oh * plan.row.out_step, ow = plan.ow * plan.col.out_step
+    to += plan.row.out_start * plan.oh + plan.col.out_start * plan.ow
+    if plan.mode == PATCHES:
+        p = p0 // plan.col.n_out
+        q = p0 % plan.col.n_out
+        done = 0
+        while done < rows:
+            here = imin(rows - done, plan.col.n_out - q)
+            to_row = to + p * oh + q * ow
+            if ow == 1:
+                memcpy(to_row, y + done, here * sizeof(real))
+            else:
+                for j in range(here):
+                    to_row[j * ow] = y[done + j]
+            done += here
+            q = 0
+            p += 1
+        return
+    to += p0 * oh + q0 * ow
+    if plan.mode == LANES:
+        if ow == 1 and oh == cols:
+            scatter_lanes(isa, rows * cols, images, y, to, plan.on)
+            return
+        for p in range(rows):
+            if ow == 1:
+                scatter_lanes(isa, cols, images, y + p * per_row, to + p * oh, plan.on)
+            else:
+                scatter_lanes(isa, cols, images, y + p * per_row, run, cols)
+                for l in range(images):
+                    for j in range(cols):
+                        to[l * plan.on + p * oh + j * ow] = run[l * cols + j]
+        return
+    for p in range(rows):
+        to_row = to + p * oh
+        if ow == 1:
+            memcpy(to_row, y + p * per_row, cols * sizeof(real))
+        else:
+            for j in range(cols):
+                to_row[j * ow] = y[p * per_row + j]
+
+
+cdef void tile_rows(const fc_isa* isa, const Plan* plan, ptrdiff_t m, ptrdiff_t v_most,
+                    ptrdiff_t p0, ptrdiff_t rows, ptrdiff_t per_row, ptrdiff_t channels,
+                    const real* w, const real* x, const int32_t* off, const int32_t* at,
+                    const real* bias, real* y, ptrdiff_t y_pitch) noexcept nogil:
+    """One register tile's height over a whole block.
+
+    Rows whose taps meet the same part of the input go together; taps in the padding are left out,
+    which is a sub-range of k, as the row tap is k's slowest index.
+    """
+    cdef ptrdiff_t p = 0, end, t0, t1, v0, v1, j, n, count, per_tap
+    if plan.mode == PATCHES:
+        end = rows
+        count = ceil_div(per_row, v_most)
+        for j in range(count):
+            v0 = j * per_row // count
+            v1 = (j + 1) * per_row // count
+            tile(isa, m, v1 - v0, channels * plan.taps, w, plan.tile_m, x, off, at + v0, bias,
+                 y + v0 * plan.lanes, y_pitch)
+        return
+    per_tap = channels * plan.col.n_taps
+    while p < rows:
+        t0 = first_tap(&plan.row, p0 + p)
+        t1 = imax(end_tap(&plan.row, p0 + p), t0)
+        end = p + 1
+        while (end < rows and first_tap(&plan.row, p0 + end) == t0
+               and imax(end_tap(&plan.row, p0 + end), t0) == t1):
+            end += 1
+        n = (end - p) * per_row
+        count = ceil_div(n, v_most)
+        for j in range(count):
+            v0 = p * per_row + j * n // count
+            v1 = p * per_row + (j + 1) * n // count
+            tile(isa, m, v1 - v0, (t1 - t0) * per_tap, w + t0 * per_tap * plan.tile_m,
+                 plan.tile_m, x, off + t0 * per_tap, at + v0, bias, y + v0 * plan.lanes, y_pitch)
+        p = end
+
+
+cdef void correlate_block(const fc_isa* isa, const Plan* plan, const real* x, const real* w,
+                          const real* bias, const int32_t* off, const int32_t* off_last, real* out,
+                          ptrdiff_t item, char* scratch) noexcept nogil:
+    """One block of outputs: stage, tiles, epilogue."""
+    cdef real* xs = <real*>scratch
+    cdef real* ys = <real*>(scratch + plan.x_size)
+    cdef int32_t* at = <int32_t*>(scratch + plan.x_size + plan.y_size)
+    cdef real* run = <real*>(scratch + plan.x_size + plan.y_size + plan.at_size)
+    cdef ptrdiff_t qi = item % plan.n_qb
+    cdef ptrdiff_t pi = item // plan.n_qb % plan.n_pb
+    cdef ptrdiff_t ki = item // (plan.n_qb * plan.n_pb) % plan.n_kb
+    cdef ptrdiff_t group = item // (plan.n_qb * plan.n_pb * plan.n_kb) % plan.groups
+    cdef ptrdiff_t image = item // (plan.n_qb * plan.n_pb * plan.n_kb * plan.groups)
+    cdef int images = 1
+    cdef ptrdiff_t p0 = pi * plan.pb, q0 = qi * plan.qb, rows, cols, per_row, n_vec, y_pitch
+    cdef ptrdiff_t mt, mt0 = ki * plan.mt_block, mt1 = imin(mt0 + plan.mt_block, plan.n_mt)
+    cdef ptrdiff_t ci, c0, channels, m0, m1, m, v_most, p, j, k0 = tile_start(plan, mt0)
+    cdef const real* w_tile
+    cdef const real* first_bias
+    cdef const int32_t* off_block
+    cdef real* y
+    if plan.mode == LANES:
+        image *= plan.lanes
+        images = <int>imin(plan.lanes, plan.images - image)
+    if plan.mode == PATCHES:
+        rows = imin(plan.pb, plan.row.n_out * plan.col.n_out - p0)
+        cols = rows
+        n_vec = per_row = ceil_div(rows, plan.lanes)
+    else:
+        rows = imin(plan.pb, plan.row.n_out - p0)
+        cols = imin(plan.qb, plan.col.n_out - q0)
+        per_row = vectors(plan, cols)
+        n_vec = rows * per_row
+    y_pitch = n_vec * plan.lanes
+
+    for ci in range(plan.n_cb):
+        c0 = ci * plan.cb
+        channels = imin(plan.cb, plan.ci - c0)
+        off_block = off if channels == plan.cb else off_last
+        if plan.mode == PATCHES:
+            stage_patches(plan, x, image, group, c0, channels, p0, rows, run, xs)
+            for j in range(n_vec):
+                at[j] = <int32_t>(j * channels * plan.taps * plan.lanes)
+        elif plan.taps:
+            stage(isa, plan, x, image, images, group, c0, channels, p0, rows, q0, xs)
+            for p in range(rows):
+                for j in range(per_row):
+                    at[p * per_row + j] = <int32_t>(
+                        p * plan.out_row
+                        + j * (plan.pixel if plan.mode == LANES else plan.lanes))
+        else:
+            for j in range(n_vec):
+                at[j] = 0
+        for mt in range(mt0, mt1):
+            m0 = tile_start(plan, mt)
+            m1 = tile_start(plan, mt + 1)
+            if real is float:
+                v_most = isa.f32.tile_v[m1 - m0]
+            else:
+                v_most = isa.f64.tile_v[m1 - m0]
+            w_tile = w + ((group * plan.n_mt + mt) * plan.depth + c0 * plan.taps) * plan.tile_m
+            # results of earlier channel blocks wait in scratch; with one block a tile's are enough
+            y = ys if plan.n_cb == 1 else ys + (m0 - k0) * y_pitch
+            first_bias = NULL
+            if ci == 0:
+                first_bias = bias + group * plan.co + m0
+            tile_rows(isa, plan, m1 - m0, v_most, p0, rows, per_row, channels, w_tile, xs,
+                      off_block, at, first_bias, y, y_pitch)
+            if ci == plan.n_cb - 1:
+                activate(isa, plan.activation, (m1 - m0) * y_pitch, y)
+                for m in range(m1 - m0):
+                    emit(isa, plan, image, images, group * plan.co + m0 + m, p0, rows, q0, cols,
+                         y + m * y_pitch, run, out)
+
+
+cdef ptrdiff_t block_of(ptrdiff_t n, ptrdiff_t most) noexcept nogil:
+    """Blocks of nearly equal size, none above `most`."""
+    most = imax(most, 1)
+    return ceil_div(n, ceil_div(n, most)) if n > 0 else 1
+
+
+cdef void cut(Plan* plan, size_t item_size, int threads) noexcept nogil:
+    """Chooses the blocks and sizes the scratch."""
+    cdef ptrdiff_t lanes = plan.lanes, per_row, x_rows, unit, flat, wanted
+    plan.taps = plan.row.n_taps * plan.col.n_taps
+    plan.depth = plan.taps * plan.ci
+    plan.cb = block_of(plan.ci, DEPTH_BLOCK // imax(plan.taps, 1))
+    plan.n_cb = ceil_div(plan.ci, plan.cb)
+    plan.n_mt = ceil_div(plan.co, plan.tile_m)
+    plan.mt_block = plan.n_mt
+    flat = plan.row.n_out * plan.col.n_out
+    if plan.mode == PATCHES:
+        plan.pb = ceil_div(block_of(flat, PATCH_BLOCK), lanes) * lanes
+        plan.qb = plan.col.n_out
+        plan.n_pb = ceil_div(flat, plan.pb)
+        plan.n_qb = 1
+        plan.n_vec = ceil_div(imin(plan.pb, flat), lanes)
+        plan.x_size = plan.n_vec * lanes * plan.cb * plan.taps
+        plan.piece = plan.n_vec * lanes
+    else:
+        unit = lanes if plan.mode == LANES else 1
+        plan.qb = block_of(plan.col.n_out, COLUMN_BLOCK // unit)
+        if plan.mode == ROWS and plan.qb < plan.col.n_out:
+            plan.qb = ceil_div(plan.qb, lanes) * lanes
+        plan.n_qb = ceil_div(plan.col.n_out, plan.qb)
+        # as many rows as fit, at least one; and enough blocks for the threads
+        plan.pb = 1
+        lay_out(plan)
+        per_row = vectors(plan, plan.qb) * lanes
+        x_rows = STAGE_BYTES // <ptrdiff_t>(item_size * imax(plan.cb * plan.staged_row, 1))
+        if plan.row_side.by_tap:
+            x_rows //= imax(plan.row.n_taps, 1)
+        else:
+            x_rows = (x_rows - (plan.row.n_taps - 1) * plan.row.tap_step) // plan.row.step
+        plan.pb = imin(x_rows, Y_BYTES // <ptrdiff_t>(
+            item_size * per_row * (plan.tile_m if plan.n_cb == 1 else imin(plan.co, 64))))
+        if threads > 1:
+            wanted = ceil_div(4 * threads, imax(1, plan.n_qb * plan.groups * (
+                ceil_div(plan.images, lanes) if plan.mode == LANES else plan.images)))
+            plan.pb = imin(plan.pb, ceil_div(plan.row.n_out, wanted))
+        plan.pb = block_of(plan.row.n_out, plan.pb)
+        plan.n_pb = ceil_div(plan.row.n_out, plan.pb)
+        lay_out(plan)
+        plan.n_vec = plan.pb * vectors(plan, plan.qb)
+        # a vector at the end of the last row reads up to one vector beyond it
+        plan.x_size = plan.cb * plan.chan + 2 * lanes
+        plan.piece = plan.col_side.length * unit
+    if plan.n_cb > 1:
+        plan.mt_block = block_of(plan.n_mt, Y_BYTES // <ptrdiff_t>(
+            item_size * plan.n_vec * lanes * plan.tile_m))
+    plan.n_kb = ceil_div(plan.n_mt, plan.mt_block)
+    plan.x_size = rounded(plan.x_size * item_size)
+    plan.y_size = rounded(plan.n_vec * lanes * item_size
+                          * (plan.tile_m if plan.n_cb == 1 else plan.mt_block * plan.tile_m))
+    plan.at_size = rounded(plan.n_vec * sizeof(int32_t))
+    plan.scratch = (plan.x_size + plan.y_size + plan.at_size
+                    + rounded(imax(plan.n_vec, plan.qb) * lanes * item_size))
+
+
+cdef int run_plan(const fc_isa* isa, Plan* plan, const real* x, const real* w, const real* bias,
+                  real* out, int threads) except -1:
+    """Packs the weights, then runs the blocks on the threads."""
+    cdef ptrdiff_t n_items, item, g, mt, m0, k, last
+    cdef size_t packed_size, bias_size, off_size, w_off_size, shared
+    if plan.row.n_out <= 0 or plan.col.n_out <= 0 or plan.images == 0:
+        return 0
+    if 2 * plan.images * plan.groups * plan.co * plan.depth * plan.row.n_out * plan.col.n_out \
+            < SERIAL_FLOPS:
+        threads = 1
+    packed_size = rounded(plan.groups * plan.n_mt * plan.depth * plan.tile_m * sizeof(real))
+    bias_size = rounded((plan.groups * plan.co + plan.tile_m) * sizeof(real))
+    off_size = rounded(plan.cb * plan.taps * sizeof(int32_t))
+    w_off_size = rounded(plan.depth * sizeof(ptrdiff_t))
+    shared = packed_size + bias_size + 2 * off_size + w_off_size
+    n_items = plan.groups * plan.n_kb * plan.n_pb * plan.n_qb * (
+        ceil_div(plan.images, plan.lanes) if plan.mode == LANES else plan.images)
+    cdef Workspace space = take_workspace(shared + threads * plan.scratch)
+    cdef char* memory = space.aligned()
+    cdef real* packed = <real*>memory
+    cdef real* start = <real*>(memory + packed_size)
+    cdef int32_t* off = <int32_t*>(memory + packed_size + bias_size)
+    cdef int32_t* off_last = <int32_t*>(memory + packed_size + bias_size + off_size)
+    cdef ptrdiff_t* w_off = <ptrdiff_t*>(memory + packed_size + bias_size + 2 * off_size)
+    cdef char* scratch = memory + shared
+    cdef size_t each = plan.scratch
+    with nogil:
+        for k in range(plan.groups * plan.co):
+            start[k] = bias[k] if bias != NULL else 0
+        last = plan.ci - (plan.n_cb - 1) * plan.cb
+        block_offsets(plan, plan.cb, off)
+        block_offsets(plan, last, off_last)
+        weight_offsets(plan, w_off)
+        for g in range(plan.groups):
+            for mt in range(plan.n_mt):
+                m0 = tile_start(plan, mt)
+                pack(isa, <int>(tile_start(plan, mt + 1) - m0), plan.depth,
+                     w + g * plan.w_group + m0 * plan.w_m, plan.w_m, w_off,
+                     packed + (g * plan.n_mt + mt) * plan.depth * plan.tile_m, plan.tile_m)
+        # what lies between and behind staged rows is multiplied, never kept: it has to be finite
+        memset(scratch, 0, threads * plan.scratch)
+        if threads == 1:
+            for item in range(n_items):
+                correlate_block(isa, plan, x, packed, start, off, off_last, out, item, scratch)
+        else:
+            for item in prange(n_items, num_threads=threads, schedule="dynamic"):
+                correlate_block(isa, plan, x, packed, start, off, off_last, out, item,
+                                scratch + each * threadid())
+    give_workspace(space, threads)
+    return 0
+
+
+cdef int choose_mode(ptrdiff_t lanes, int method, ptrdiff_t images, ptrdiff_t cols) noexcept nogil:
+    """Images or pixels in the lanes: whichever leaves fewer of them empty.
+
+    Bringing images into the lanes and back costs about a tenth of the arithmetic of a small layer.
+    """
+    cdef double by_image, by_pixel
+    if method != DIRECT:
+        return PATCHES if method == IM2COL else ROWS
+    by_image = 0.9 * images / (ceil_div(images, lanes) * lanes) if images else 0
+    by_pixel = <double>cols / (ceil_div(cols, lanes) * lanes) if cols else 0
+    return LANES if by_image > by_pixel else ROWS
+
+
+cdef void set_isa(Plan* plan, const fc_isa* isa, size_t item_size) noexcept nogil:
+    if item_size == 4:
+        plan.lanes = isa.f32.lanes
+        plan.tile_m = isa.f32.tile_m
+    else:
+        plan.lanes = isa.f64.lanes
+        plan.tile_m = isa.f64.tile_m
+
+
+cdef int correlate(const fc_isa* isa, const Geometry* g, const real* x, const ptrdiff_t* xs,
+                   const real* w, const real* bias, real* out, const ptrdiff_t* os, int activation,
+                   int method, int threads) except -1:
+    cdef Plan plan
+    memset(&plan, 0, sizeof(Plan))
+    set_isa(&plan, isa, sizeof(real))
+    plan.activation = activation
+    plan.images, plan.groups = g.images, g.groups
+    plan.ci, plan.co = g.channels // g.groups, g.filters // g.groups
+    plan.row = forward_axis(g.out_h, g.height, g.kernel_h, g.stride_h, g.top, g.dilation_h)
+    plan.col = forward_axis(g.out_w, g.width, g.kernel_w, g.stride_w, g.left, g.dilation_w)
+    set_strides(&plan, xs, os)
+    plan.w_row = g.kernel_w
+    plan.w_c = g.kernel_h * g.kernel_w
+    plan.w_m = plan.ci * plan.w_c
+    plan.w_group = plan.co * plan.w_m
+    flatten_planes(&plan)
+    plan.mode = choose_mode(plan.lanes, method, plan.images, plan.col.n_out)
+    cut(&plan, sizeof(real), threads)
+    return run_plan(isa, &plan, x, w, bias, out, threads)
+
+
+cdef int correlate_input(const fc_isa* isa, const Geometry* g, const real* dy, const ptrdiff_t* ys,
+                         const real* w, real* dx, const ptrdiff_t* xs, int method,
+                         int threads) except -1:
+    """Gradient with respect to the input: a correlation of dy for each residue of the stride."""
+    cdef Plan plan
+    cdef ptrdiff_t a, b
+    for a in range(g.stride_h):
+        for b in range(g.stride_w):
+            memset(&plan, 0, sizeof(Plan))
+            set_isa(&plan, isa, sizeof(real))
+            plan.images, plan.groups = g.images, g.groups
+            plan.ci, plan.co = g.filters // g.groups, g.channels // g.groups
+            plan.row = input_axis(a, g.height, g.out_h, g.kernel_h, g.stride_h, g.top,
+                                  g.dilation_h)
+            plan.col = input_axis(b, g.width, g.out_w, g.kernel_w, g.stride_w, g.left,
+                                  g.dilation_w)
+            set_strides(&plan, ys, xs)
+            plan.w_row = g.kernel_w
+            plan.w_m = g.kernel_h * g.kernel_w
+            plan.w_c = plan.co * plan.w_m
+            plan.w_group = plan.ci * plan.w_c
+            if plan.row.n_taps == 0 or plan.col.n_taps == 0:  # no tap reaches: zero
+                plan.row.n_taps = plan.col.n_taps = 0
+            if plan.row.n_out <= 0 or plan.col.n_out <= 0:
+                continue
+            flatten_planes(&plan)
+            plan.mode = choose_mode(plan.lanes, method, plan.images, plan.col.n_out)
+            cut(&plan, sizeof(real), threads)
+            run_plan(isa, &plan, dy, w, <const real*>NULL, dx, threads)
+    return 0
+
+
+cdef void set_strides(Plan* plan, const ptrdiff_t* xs, const ptrdiff_t* os) noexcept nogil:
+    plan.xn, plan.xc, plan.xh, plan.xw = xs[0], xs[1], xs[2], xs[3]
+    plan.on, plan.oc, plan.oh, plan.ow = os[0], os[1], os[2], os[3]
+
+
+cdef void flatten_planes(Plan* plan) noexcept nogil:
+    """A 1x1 kernel that leaves the plane as it is sees one long row."""
+    if (plan.row.n_taps == 1 and plan.col.n_taps == 1 and plan.row.step == 1 and plan.col.step == 1
+            and plan.row.start == 0 and plan.col.start == 0
+            and plan.row.out_step == 1 and plan.col.out_step == 1
+            and plan.row.n_out == plan.row.n_in and plan.col.n_out == plan.col.n_in
+            and plan.xh == plan.col.n_in * plan.xw and plan.oh == plan.col.n_in * plan.ow):
+        plan.col.n_out = plan.col.n_in = plan.row.n_out * plan.col.n_out
+        plan.row.n_out = plan.row.n_in = 1
+
+
+# --- gradient with respect to the weight ---------------------------------------------------------
+
+cdef struct WeightPlan:
+    Plan x                              # how the input is staged; its output fields are unused
+    int dot_m, dot_v
+    ptrdiff_t yn, yc, yh, yw            # grad_output
+    ptrdiff_t kb, n_kb, wc, n_wc        # filters and channels of one item
+    ptrdiff_t w_rest                    # C/groups * R * S
+    bint copy_y                         # grad_output has to be brought into scratch
+    size_t acc_size, y_size
+
+
+cdef void weight_block(const fc_isa* isa, const WeightPlan* plan, const real* x, const real* dy,
+                       real* dw, ptrdiff_t item, char* scratch) noexcept nogil:
+    """dw of a block of filters and channels: all images, all pixels."""
+    cdef const Plan* xp = &plan.x
+    cdef ptrdiff_t lanes = xp.lanes
+    cdef real* acc = <real*>scratch
+    cdef real* xs = <real*>(scratch + plan.acc_size)
+    cdef real* ys = <real*>(scratch + plan.acc_size + xp.x_size)
+    cdef int32_t* at = <int32_t*>(scratch + plan.acc_size + xp.x_size + plan.y_size)
+    cdef real* sums = <real*>at   # the offsets are done with when the sums are made
+    cdef ptrdiff_t ci = item % plan.n_wc, ki = item // plan.n_wc % plan.n_kb
+    cdef ptrdiff_t group = item // (plan.n_wc * plan.n_kb)
+    cdef ptrdiff_t c0 = ci * plan.wc, channels = imin(plan.wc, xp.ci - c0)
+    cdef ptrdiff_t k0 = ki * plan.kb, filters = imin(plan.kb, xp.co - k0)
+    cdef ptrdiff_t n_b = channels * xp.taps             # rows of the second factor
+    cdef ptrdiff_t m_tiles = ceil_div(filters, plan.dot_m), v_tiles = ceil_div(n_b, plan.dot_v)
+    cdef ptrdiff_t image = 0, p0, q0, rows, cols, c, k, tr, tc, i, j, mt, vt, m0, m1, v0, v1
+    cdef ptrdiff_t a_row, a_pitch, b_row, b_step, n, r
+    cdef const real* a
+    cdef const real* dy_k
+    cdef real* acc_tile
+    cdef int images = 1
+
+    memset(acc, 0, filters * n_b * lanes * sizeof(real))
+    j = 0
+    for c in range(channels):
+        for tr in range(xp.row.n_taps):
+            for tc in range(xp.col.n_taps):
+                if xp.mode == PATCHES:
+                    at[j] = <int32_t>(j * xp.piece)
+                else:
+                    at[j] = <int32_t>(c * xp.chan + tr * xp.tap_row + tap_col(xp, tc))
+                j += 1
+
+    while image < xp.images:
+        if xp.mode == LANES:
+            images = <int>imin(lanes, xp.images - image)
+        for i in range(xp.n_pb * xp.n_qb):
+            p0 = i // xp.n_qb * xp.pb
+            q0 = i % xp.n_qb * xp.qb
+            if xp.mode == PATCHES:
+                rows = 1
+                cols = imin(xp.pb, xp.row.n_out * xp.col.n_out - p0)
+                for c in range(channels):
+                    for tr in range(xp.row.n_taps):
+                        for tc in range(xp.col.n_taps):
+                            patch_run(xp, x + image * xp.xn + (group * xp.ci + c0 + c) * xp.xc,
+                                      tr, tc, p0, cols,
+                                      xs + ((c * xp.row.n_taps + tr) * xp.col.n_taps + tc)
+                                      * xp.piece)
+                a_row = b_row = 0
+                b_step = lanes
+            else:
+                rows = imin(xp.pb, xp.row.n_out - p0)
+                cols = imin(xp.qb, xp.col.n_out - q0)
+                stage(isa, xp, x, image, images, group, c0, channels, p0, rows, q0, xs)
+                b_row = xp.out_row
+                b_step = xp.pixel if xp.mode == LANES else lanes
+            n = cols * lanes if xp.mode == LANES else cols
+
+            # grad_output's rows: where they lie if they can be read there, else beside each other
+            dy_k = dy + image * plan.yn + (group * xp.co + k0) * plan.yc
+            if xp.mode != PATCHES:
+                dy_k += p0 * plan.yh + q0 * plan.yw
+            if not plan.copy_y:
+                a = dy_k + p0 if xp.mode == PATCHES else dy_k
+                a_row = plan.yh
+                a_pitch = plan.yc
+            else:
+                a = ys
+                a_row = n
+                a_pitch = rows * n
+                for k in range(filters):
+                    if xp.mode == PATCHES:
+                        for j in range(cols):
+                            ys[k * n + j] = dy_k[k * plan.yc + (p0 + j) // xp.col.n_out * plan.yh
+                                                 + (p0 + j) % xp.col.n_out * plan.yw]
+                    elif xp.mode == LANES and plan.yw == 1 and plan.yh == cols:
+                        gather_lanes(isa, rows * cols, images, dy_k + k * plan.yc, plan.yn,
+                                     ys + k * a_pitch)
+                    else:
+                        for r in range(rows):
+                            if xp.mode == LANES:
+                                stage_run_lanes(isa, lanes, images,
+                                                dy_k + k * plan.yc + r * plan.yh, plan.yn,
+                                                plan.yw, cols, 0, 1, cols,
+                                                ys + k * a_pitch + r * n)
+                            else:
+                                stage_run(dy_k + k * plan.yc + r * plan.yh, plan.yw, cols, 0, 1,
+                                          cols, ys + k * a_pitch + r * n)
+            acc_tile = acc
+            for vt in range(v_tiles):
+                v0 = vt * n_b // v_tiles
+                v1 = (vt + 1) * n_b // v_tiles
+                for mt in range(m_tiles):
+                    m0 = mt * filters // m_tiles
+                    m1 = (mt + 1) * filters // m_tiles
+                    dot(isa, m1 - m0, v1 - v0, rows, n, a + m0 * a_pitch, a_row, a_pitch, xs,
+                        b_row, at + v0, b_step, acc_tile)
+                    acc_tile += (m1 - m0) * (v1 - v0) * lanes
+        image += lanes if xp.mode == LANES else 1
+
+    acc_tile = acc
+    for vt in range(v_tiles):
+        v0 = vt * n_b // v_tiles
+        v1 = (vt + 1) * n_b // v_tiles
+        for mt in range(m_tiles):
+            m0 = mt * filters // m_tiles
+            m1 = (mt + 1) * filters // m_tiles
+            for k in range(m0, m1):
+                sum_lanes(isa, v1 - v0, acc_tile, sums)
+                memcpy(dw + (group * xp.co + k0 + k) * plan.w_rest + c0 * xp.taps + v0, sums,
+                       (v1 - v0) * sizeof(real))
+                acc_tile += (v1 - v0) * lanes
+
+
+cdef int weight_gradient(const fc_isa* isa, const Geometry* g, const real* x, const ptrdiff_t* xs,
+                         const real* dy, const ptrdiff_t* ys, real* dw, int method,
+                         int threads) except -1:
+    cdef WeightPlan plan
+    cdef Plan* xp = &plan.x
+    cdef ptrdiff_t n_items, item, most, acc_each, flat
+    memset(&plan, 0, sizeof(WeightPlan))
+    set_isa(xp, isa, sizeof(real))
+    if real is float:
+        plan.dot_m, plan.dot_v = isa.f32.dot_m, isa.f32.dot_v
+    else:
+        plan.dot_m, plan.dot_v = isa.f64.dot_m, isa.f64.dot_v
+    xp.images, xp.groups = g.images, g.groups
+    xp.ci, xp.co = g.channels // g.groups, g.filters // g.groups
+    xp.row = forward_axis(g.out_h, g.height, g.kernel_h, g.stride_h, g.top, g.dilation_h)
+    xp.col = forward_axis(g.out_w, g.width, g.kernel_w, g.stride_w, g.left, g.dilation_w)
+    set_strides(xp, xs, ys)
+    xp.taps = xp.row.n_taps * xp.col.n_taps
+    plan.w_rest = xp.ci * xp.taps
+    flatten_planes(xp)
+    xp.mode = choose_mode(xp.lanes, method, xp.images, xp.col.n_out)
+    plan.yn, plan.yc, plan.yh, plan.yw = xp.on, xp.oc, xp.oh, xp.ow
+    if threads > 1 and 2 * g.images * g.filters * plan.w_rest * g.out_h * g.out_w < SERIAL_FLOPS:
+        threads = 1
+
+    # filters and channels of an item: their lane sums have to stay in the cache
+    acc_each = xp.taps * xp.lanes * <ptrdiff_t>sizeof(real)
+    plan.kb = block_of(xp.co, 32)
+    plan.wc = block_of(xp.ci, imin(imax(1, Y_BYTES // (acc_each * plan.kb)),
+                                   imax(1, 4 * DEPTH_BLOCK // xp.taps)))
+    if threads > 1 and xp.groups * ceil_div(xp.co, plan.kb) * ceil_div(xp.ci, plan.wc) < threads:
+        if xp.ci >= threads:
+            plan.wc = ceil_div(xp.ci, threads)
+        else:
+            plan.kb = ceil_div(xp.co, threads)
+    plan.n_kb = ceil_div(xp.co, plan.kb)
+    plan.n_wc = ceil_div(xp.ci, plan.wc)
+    plan.acc_size = rounded(acc_each * plan.kb * plan.wc)
+
+    # How pixels are cut decides the order of the sums, so it may not depend on kb or wc, which
+    # depend on the threads.
+    flat = xp.row.n_out * xp.col.n_out
+    if xp.mode == PATCHES:
+        xp.pb = ceil_div(block_of(flat, PATCH_BLOCK), xp.lanes) * xp.lanes
+        xp.n_pb, xp.n_qb, xp.qb = ceil_div(flat, xp.pb), 1, xp.col.n_out
+        xp.piece = xp.pb
+        xp.x_size = plan.wc * xp.taps * xp.piece
+        plan.copy_y = not (plan.yw == 1 and plan.yh == xp.col.n_out)
+        plan.y_size = plan.kb * xp.pb
+    else:
+        most = COLUMN_BLOCK // (xp.lanes if xp.mode == LANES else 1)
+        xp.qb = block_of(xp.col.n_out, most)
+        if xp.mode == ROWS and xp.qb < xp.col.n_out:
+            xp.qb = ceil_div(xp.qb, xp.lanes) * xp.lanes
+        xp.n_qb = ceil_div(xp.col.n_out, xp.qb)
+        xp.pb = block_of(xp.row.n_out, imax(1, 2048 // (xp.qb * (
+            xp.lanes if xp.mode == LANES else 1))))
+        xp.n_pb = ceil_div(xp.row.n_out, xp.pb)
+        lay_out(xp)
+        xp.x_size = plan.wc * xp.chan + 2 * xp.lanes
+        plan.copy_y = xp.mode == LANES or plan.yw != 1
+        plan.y_size = plan.kb * xp.pb * xp.qb * (xp.lanes if xp.mode == LANES else 1)
+    xp.x_size = rounded(xp.x_size * sizeof(real))
+    plan.y_size = rounded(plan.y_size * sizeof(real)) if plan.copy_y else 0
+    xp.scratch = (plan.acc_size + xp.x_size + plan.y_size
+                  + rounded(plan.wc * xp.taps * sizeof(int32_t) + plan.dot_v * sizeof(real)))
+    n_items = xp.groups * plan.n_kb * plan.n_wc
+    threads = <int>imin(threads, imax(n_items, 1))
+
+    cdef Workspace space = take_workspace(threads * xp.scratch)
+    cdef char* scratch = space.aligned()
+    cdef size_t each = xp.scratch
+    with nogil:
+        memset(scratch, 0, threads * each)
+        if threads == 1:
+            for item in range(n_items):
+                weight_block(isa, &plan, x, dy, dw, item, scratch)
+        else:
+            for item in prange(n_items, num_threads=threads, schedule="dynamic"):
+                weight_block(isa, &plan, x, dy, dw, item, scratch + each * threadid())
+    give_workspace(space, threads)
+    return 0
+
+
+# --- what Python calls ---------------------------------------------------------------------------
+
+cdef void element_strides(const Py_ssize_t* strides, ptrdiff_t item_size,
+                          ptrdiff_t* out) noexcept nogil:
+    cdef int i
+    for i in range(4):
+        out[i] = strides[i] // item_size
+
+
+cdef int conv2d_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :, ::1] w,
+                   const real[::1] bias, real[:, :, :, :] out, int activation, int method,
+                   int isa, int threads) except -1:
+    cdef Geometry g = read_geometry(fields)
+    cdef ptrdiff_t xs[4]
+    cdef ptrdiff_t os[4]
+    cdef const real* first = NULL
+    if bias is not None:
+        first = &bias[0]
+    element_strides(x.strides, sizeof(real), xs)
+    element_strides(out.strides, sizeof(real), os)
+    return correlate(isa_table(isa), &g, &x[0, 0, 0, 0], xs, &w[0, 0, 0, 0],
+                     first, &out[0, 0, 0, 0], os, activation,
+                     method, threads)
+
+
+cdef int conv2d_input_of(tuple fields, const real[:, :, :, :] dy,
+                         const real[:, :, :, ::1] w, real[:, :, :, :] dx, int method, int isa,
+                         int threads) except -1:
+    cdef Geometry g = read_geometry(fields)
+    cdef ptrdiff_t ys[4]
+    cdef ptrdiff_t xs[4]
+    element_strides(dy.strides, sizeof(real), ys)
+    element_strides(dx.strides, sizeof(real), xs)
+    return correlate_input(isa_table(isa), &g, &dy[0, 0, 0, 0], ys, &w[0, 0, 0, 0],
+                           &dx[0, 0, 0, 0], xs, method, threads)
+
+
+cdef int conv2d_weight_of(tuple fields, const real[:, :, :, :] x,
+                          const real[:, :, :, :] dy, real[:, :, :, ::1] dw, int method, int isa,
+                          int threads) except -1:
+    cdef Geometry g = read_geometry(fields)
+    cdef ptrdiff_t xs[4]
+    cdef ptrdiff_t ys[4]
+    element_strides(x.strides, sizeof(real), xs)
+    element_strides(dy.strides, sizeof(real), ys)
+    return weight_gradient(isa_table(isa), &g, &x[0, 0, 0, 0], xs, &dy[0, 0, 0, 0], ys,
+                           &dw[0, 0, 0, 0], method, threads)
+
+
+def conv2d(tuple geometry, x, weight, bias, out, int activation, int method, int isa,
+           int threads):
+    """out = activation(correlation(x, weight) + bias), in blocks by the method of this number."""
+    if out.itemsize == 4:
+        conv2d_of[float](geometry, x, weight, bias, out, activation, method, isa, threads)
+    else:
+        conv2d_of[double](geometry, x, weight, bias, out, activation, method, isa, threads)
+
+
+def conv2d_input(tuple geometry, grad_output, weight, out, int method, int isa, int threads):
+    """out = gradient with respect to the input."""
+    if out.itemsize == 4:
+        conv2d_input_of[float](geometry, grad_output, weight, out, method, isa, threads)
+    else:
+        conv2d_input_of[double](geometry, grad_output, weight, out, method, isa, threads)
+
+
+def conv2d_weight(tuple geometry, x, grad_output, out, int method, int isa, int threads):
+    """out = gradient with respect to the weight."""
+    if out.itemsize == 4:
+        conv2d_weight_of[float](geometry, x, grad_output, out, method, isa, threads)
+    else:
+        conv2d_weight_of[double](geometry, x, grad_output, out, method, isa, threads)
