@@ -1,0 +1,240 @@
+"""The native backend: Cython drivers over the C kernels of csrc/.
+
+`ROWS` lists what it offers; the cost functions beside them are rough counts of vector operations,
+good enough to choose among the methods of this backend.
+"""
+
+import os
+
+from fastconv import config
+from fastconv.backends.native import _conv, _dispatch, _planes
+from fastconv.backends.native._dispatch import available_isas, compiler, isa_names
+from fastconv.registry import Impl
+
+__all__ = ["ROWS", "available_isas", "compiler", "isa_names", "openmp_runtime", "tiles"]
+
+# numbers that the drivers know the methods and activations by
+METHODS = {"direct": 0, "im2col": 1, "pointwise": 2}
+ACTIVATIONS = {None: 0, "relu": 1, "sigmoid": 2, "tanh": 3}
+
+ISA_INDEX = {name: i for i, name in enumerate(isa_names())}
+BEST_ISA = available_isas()[0]
+
+# vector operations that bringing one vector of patches, or one short row of them, costs
+PACK_VECTOR, PACK_ROW = 6, 15
+# what images in the lanes lose to bringing them in and out
+LANES_EFFICIENCY = 0.9
+
+_team_ran = False  # a team of OpenMP threads has run in this process
+_forked = False  # this process was forked from one whose team had run
+
+
+def _after_fork_in_child():
+    # libgomp's threads did not survive the fork; a new team would wait for them for ever
+    global _forked
+    _forked = _forked or _team_ran
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def openmp_runtime():
+    """OpenMP support compiled into the drivers, e.g. ``'OpenMP 201511'``, or ``'none'``."""
+    version = _dispatch.openmp_version()
+    return f"OpenMP {version}" if version else "none"
+
+
+def tiles(isa=None):
+    """Register-tile sizes of an ISA (by default the one in use).
+
+    Parameters
+    ----------
+    isa : str, optional
+        A name out of `isa_names()`.
+
+    Returns
+    -------
+    dict
+        For "float32" and "float64": lanes of a vector, rows `m` (output channels) and vectors `v`
+        (output pixels) of the register tile.
+
+    Examples
+    --------
+    >>> tiles("portable")["float32"]["lanes"]
+    4
+    """
+    return _dispatch.tiles(ISA_INDEX[isa or config.current().isa or BEST_ISA])
+
+
+def _how():
+    """Index of the ISA and number of threads for the call at hand."""
+    global _team_ran
+    settings = config.current()
+    threads = settings.num_threads
+    if threads > 1:
+        if _forked:
+            threads = 1
+        else:
+            _team_ran = True
+    return ISA_INDEX[settings.isa or BEST_ISA], threads
+
+
+def _conv2d(number):
+    def run(spec, input, weight, bias, out, activation):
+        _conv.conv2d(
+            spec.geometry, input, weight, bias, out, ACTIVATIONS[activation], number, *_how()
+        )
+
+    return run
+
+
+def _conv2d_input(number):
+    def run(spec, grad_output, weight, out):
+        _conv.conv2d_input(spec.geometry, grad_output, weight, out, number, *_how())
+
+    return run
+
+
+def _conv2d_weight(number):
+    def run(spec, input, grad_output, out):
+        _conv.conv2d_weight(spec.geometry, input, grad_output, out, number, *_how())
+
+    return run
+
+
+def _everything(spec):
+    return None
+
+
+def _one_by_one(spec):
+    if (spec.R, spec.S) != (1, 1):
+        return f"the kernel is {spec.R}x{spec.S}, not 1x1"
+    if any(spec.padding):
+        return f"the padding is {spec.padding}, not 0"
+    return None
+
+
+def _vectors(n, lanes):
+    return -(-n // lanes)
+
+
+def _lanes(spec):
+    return tiles()[spec.dtype.name]["lanes"]
+
+
+def _is_plain(spec):
+    """A 1x1 kernel that leaves the plane as it is: the plane is then one long row."""
+    return _one_by_one(spec) is None and spec.stride == (1, 1)
+
+
+def _row_vectors(spec, lanes, rows, cols):
+    return _vectors(rows * cols, lanes) if _is_plain(spec) else rows * _vectors(cols, lanes)
+
+
+def _rows_cost(spec, lanes, rows, cols):
+    return spec.N * _row_vectors(spec, lanes, rows, cols)
+
+
+def _direct_cost(spec, lanes, rows, cols):
+    by_image = _vectors(spec.N, lanes) * rows * cols / LANES_EFFICIENCY
+    return min(_rows_cost(spec, lanes, rows, cols), by_image)
+
+
+def _cost(method, taken_from, made):
+    """Vector operations of `method` for an op that makes `made` channels from `taken_from`.
+
+    `made` and `taken_from` are functions of the spec; the gradient with respect to the input makes
+    the input's channels and plane.
+    """
+
+    def cost(spec):
+        lanes = _lanes(spec)
+        channels, rows, cols = made(spec)
+        depth = taken_from(spec) // spec.groups * spec.R * spec.S
+        if method == "im2col":
+            vectors = _vectors(rows * cols, lanes)
+            each = vectors * (channels / spec.groups + PACK_VECTOR) + PACK_ROW * rows
+            return spec.N * spec.groups * depth * each
+        pixels = _rows_cost if method == "pointwise" else _direct_cost
+        return channels * depth * pixels(spec, lanes, rows, cols)
+
+    return cost
+
+
+def _unit(spec):
+    return 1.0
+
+
+_FORWARD = (lambda s: s.C, lambda s: (s.K, s.P, s.Q))
+_INPUT = (lambda s: s.K, lambda s: (s.C, s.H, s.W))
+
+_CONV = tuple(
+    Impl(op, method, "native", _one_by_one if method == "pointwise" else _everything, cost, run)
+    for method, number in METHODS.items()
+    for op, cost, run in (
+        ("conv2d", _cost(method, *_FORWARD), _conv2d(number)),
+        ("conv2d_input", _cost(method, *_INPUT), _conv2d_input(number)),
+        ("conv2d_weight", _cost(method, *_FORWARD), _conv2d_weight(number)),
+    )
+)
+
+
+def _max_pool2d(spec, input, out, indices):
+    _planes.max_pool2d(spec.geometry, input, out, indices, *_how())
+
+
+def _max_pool2d_backward(spec, grad_output, indices, out):
+    _planes.max_pool2d_backward(grad_output, indices, out, *_how())
+
+
+def _avg_pool2d(spec, input, out):
+    _planes.avg_pool2d(
+        spec.geometry, spec.row_counts, spec.col_counts, spec.divisor_override, input, out, *_how()
+    )
+
+
+def _avg_pool2d_backward(spec, grad_output, out):
+    _planes.avg_pool2d_backward(
+        spec.geometry,
+        spec.row_counts,
+        spec.col_counts,
+        spec.divisor_override,
+        grad_output,
+        out,
+        *_how(),
+    )
+
+
+def _channel_sum(spec, grad_output, out):
+    _planes.channel_sum(grad_output, out, *_how())
+
+
+def _activation(kind):
+    def run(spec, input, out):
+        _planes.activation(kind, input, out, *_how())
+
+    return run
+
+
+def _activation_backward(kind):
+    def run(spec, grad_output, output, out):
+        _planes.activation_backward(kind, grad_output, output, out, *_how())
+
+    return run
+
+
+_PLANES = tuple(
+    Impl(op, "direct", "native", _everything, _unit, run)
+    for op, run in (
+        ("conv2d_bias", _channel_sum),
+        ("max_pool2d", _max_pool2d),
+        ("max_pool2d_backward", _max_pool2d_backward),
+        ("avg_pool2d", _avg_pool2d),
+        ("avg_pool2d_backward", _avg_pool2d_backward),
+        *((kind, _activation(kind)) for kind in ("relu", "sigmoid", "tanh")),
+        *((f"{kind}_backward", _activation_backward(kind)) for kind in ("relu", "sigmoid", "tanh")),
+    )
+)
+
+ROWS = _CONV + _PLANES
