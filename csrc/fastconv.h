@@ -13,7 +13,7 @@
 enum {
   FC_TILE_M = 8, /* rows (output channels) of the largest register tile of any ISA */
   FC_TILE_V = 4, /* vectors (output pixels) of the widest one */
-  FC_DOT_M = 4,
+  FC_DOT_M = 6,
   FC_DOT_V = 5,
 };
 
@@ -41,7 +41,8 @@ enum {
     int tile_m;                    /* rows of this ISA's tile, 1..FC_TILE_M */                   \
     int tile_v[FC_TILE_M + 1];     /* vectors of the widest tile with m rows */                  \
     fc_tile_##S tile[FC_TILE_M][FC_TILE_V]; /* [m - 1][v - 1] */                                 \
-    int dot_m, dot_v;                                                                            \
+    int dot_m;                     /* rows of its largest inner-product tile */                  \
+    int dot_v[FC_DOT_M + 1];       /* vectors of the widest one with m rows */                   \
     fc_dot_##S dot[FC_DOT_M][FC_DOT_V];     /* [m - 1][v - 1] */                                 \
     void(*gather_lanes) FC_GATHER_ARGS(T);                                                       \
     void(*scatter_lanes) FC_SCATTER_ARGS(T);                                                     \

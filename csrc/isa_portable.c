@@ -7,9 +7,9 @@
 #define FC_TILES(X) FC_V3(X, 1) FC_V3(X, 2) FC_V3(X, 3) FC_V2(X, 4)
 #define FC_ISA_TILE_M 4
 #define FC_ISA_TILE_V {0, 3, 3, 3, 2}
-#define FC_DOTS(X) FC_V3(X, 1) FC_V3(X, 2) FC_V3(X, 3)
+#define FC_DOTS(X) FC_V4(X, 1) FC_V4(X, 2) FC_V3(X, 3)
 #define FC_ISA_DOT_M 3
-#define FC_ISA_DOT_V 3
+#define FC_ISA_DOT_V {0, 4, 4, 3}
 #include "kernels/all.h"
 
 static int runs(void) { return 1; }

@@ -36,6 +36,9 @@
 #define FC_INLINE static inline __attribute__((always_inline, unused))
 #define FC_KERNEL static __attribute__((noinline))
 #define FC_LIKELY(x) __builtin_expect(!!(x), 1)
+/* eight words from fc_first_lanes + 16 - n: ones in the first n of them */
+static const int32_t fc_first_lanes[24] __attribute__((unused)) = {
+    -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
 #endif
 
 typedef FC_T vec __attribute__((vector_size(FC_BYTES)));
@@ -77,6 +80,12 @@ FC_INLINE vec load_n(const FC_T *p, int n, vec rest) {
   return (vec)_mm512_mask_loadu_pd((__m512d)rest, (__mmask8)((1u << n) - 1), p);
 #elif FC_BYTES == 64
   return (vec)_mm512_mask_loadu_ps((__m512)rest, (__mmask16)((1u << n) - 1), p);
+#elif FC_BYTES == 32 && FC_F64
+  const __m256i first = _mm256_loadu_si256((const __m256i *)(fc_first_lanes + 16 - 2 * n));
+  return (vec)_mm256_blendv_pd((__m256d)rest, _mm256_maskload_pd(p, first), (__m256d)first);
+#elif FC_BYTES == 32
+  const __m256i first = _mm256_loadu_si256((const __m256i *)(fc_first_lanes + 16 - n));
+  return (vec)_mm256_blendv_ps((__m256)rest, _mm256_maskload_ps(p, first), (__m256)first);
 #else
   FC_T lane[VL];
   store(lane, rest);
@@ -91,6 +100,12 @@ FC_INLINE void store_n(FC_T *p, int n, vec x) {
   _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), (__m512d)x);
 #elif FC_BYTES == 64
   _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)x);
+#elif FC_BYTES == 32 && FC_F64
+  _mm256_maskstore_pd(p, _mm256_loadu_si256((const __m256i *)(fc_first_lanes + 16 - 2 * n)),
+                      (__m256d)x);
+#elif FC_BYTES == 32
+  _mm256_maskstore_ps(p, _mm256_loadu_si256((const __m256i *)(fc_first_lanes + 16 - n)),
+                      (__m256)x);
 #else
   FC_T lane[VL];
   store(lane, x);

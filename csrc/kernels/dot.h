@@ -19,7 +19,7 @@ FC_INLINE void FN(fc_dot)(const int M, const int V, ptrdiff_t rows, ptrdiff_t n,
   const FC_T *b_v[FC_DOT_V];
 #pragma GCC unroll 5
   for (int v = 0; v < V; ++v) b_v[v] = b + at[v];
-#pragma GCC unroll 4
+#pragma GCC unroll 6
   for (int m = 0; m < M; ++m)
 #pragma GCC unroll 5
     for (int v = 0; v < V; ++v) acc[m][v] = (vec){0};
@@ -33,7 +33,7 @@ FC_INLINE void FN(fc_dot)(const int M, const int V, ptrdiff_t rows, ptrdiff_t n,
       vec b_j[FC_DOT_V];
 #pragma GCC unroll 5
       for (int v = 0; v < V; ++v) b_j[v] = load(b_v[v] + b_at);
-#pragma GCC unroll 4
+#pragma GCC unroll 6
       for (int m = 0; m < M; ++m) {
         const vec a_m = load(a_r + m * a_pitch);
 #pragma GCC unroll 5
@@ -44,7 +44,7 @@ FC_INLINE void FN(fc_dot)(const int M, const int V, ptrdiff_t rows, ptrdiff_t n,
       vec b_j[FC_DOT_V];
 #pragma GCC unroll 5
       for (int v = 0; v < V; ++v) b_j[v] = load_n(b_v[v] + b_at, tail, (vec){0});
-#pragma GCC unroll 4
+#pragma GCC unroll 6
       for (int m = 0; m < M; ++m) {
         const vec a_m = load_n(a_r + m * a_pitch, tail, (vec){0});
 #pragma GCC unroll 5
@@ -53,7 +53,7 @@ FC_INLINE void FN(fc_dot)(const int M, const int V, ptrdiff_t rows, ptrdiff_t n,
     }
   }
 
-#pragma GCC unroll 4
+#pragma GCC unroll 6
   for (int m = 0; m < M; ++m)
 #pragma GCC unroll 5
     for (int v = 0; v < V; ++v) {

@@ -22,7 +22,7 @@ from libc.stdint cimport int32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from fastconv.backends.native._dispatch cimport fc_isa, isa_table
+from fastconv.backends.native._dispatch cimport FC_DOT_V, fc_isa, isa_table
 
 ctypedef fused real:
     float
@@ -871,7 +871,8 @@ cdef void flatten_planes(Plan* plan) noexcept nogil:
 
 cdef struct WeightPlan:
     Plan x                              # how the input is staged; its output fields are unused
-    int dot_m, dot_v
+    int dot_m
+    int dot_v[7]                        # widest tile by its rows
     ptrdiff_t yn, yc, yh, yw            # grad_output
     ptrdiff_t kb, n_kb, wc, n_wc        # filters and channels of one item
     ptrdiff_t w_rest                    # C/groups * R * S
@@ -894,7 +895,7 @@ cdef void weight_block(const fc_isa* isa, const WeightPlan* plan, const real* x,
     cdef ptrdiff_t c0 = ci * plan.wc, channels = imin(plan.wc, xp.ci - c0)
     cdef ptrdiff_t k0 = ki * plan.kb, filters = imin(plan.kb, xp.co - k0)
     cdef ptrdiff_t n_b = channels * xp.taps             # rows of the second factor
-    cdef ptrdiff_t m_tiles = ceil_div(filters, plan.dot_m), v_tiles = ceil_div(n_b, plan.dot_v)
+    cdef ptrdiff_t m_tiles = ceil_div(filters, plan.dot_m), v_tiles
     cdef ptrdiff_t image = 0, p0, q0, rows, cols, c, k, tr, tc, i, j, mt, vt, m0, m1, v0, v1
     cdef ptrdiff_t a_row, a_pitch, b_row, b_step, n, r
     cdef const real* a
@@ -902,6 +903,8 @@ cdef void weight_block(const fc_isa* isa, const WeightPlan* plan, const real* x,
     cdef real* acc_tile
     cdef int images = 1
 
+    # all tiles as wide as the tallest allows
+    v_tiles = ceil_div(n_b, plan.dot_v[ceil_div(filters, m_tiles)])
     memset(acc, 0, filters * n_b * lanes * sizeof(real))
     j = 0
     for c in range(channels):
@@ -1004,9 +1007,11 @@ cdef int weight_gradient(const fc_isa* isa, const Geometry* g, const real* x, co
     memset(&plan, 0, sizeof(WeightPlan))
     set_isa(xp, isa, sizeof(real))
     if real is float:
-        plan.dot_m, plan.dot_v = isa.f32.dot_m, isa.f32.dot_v
+        plan.dot_m = isa.f32.dot_m
+        memcpy(plan.dot_v, isa.f32.dot_v, sizeof(plan.dot_v))
     else:
-        plan.dot_m, plan.dot_v = isa.f64.dot_m, isa.f64.dot_v
+        plan.dot_m = isa.f64.dot_m
+        memcpy(plan.dot_v, isa.f64.dot_v, sizeof(plan.dot_v))
     xp.images, xp.groups = g.images, g.groups
     xp.ci, xp.co = g.channels // g.groups, g.filters // g.groups
     xp.row = forward_axis(g.out_h, g.height, g.kernel_h, g.stride_h, g.top, g.dilation_h)
@@ -1050,8 +1055,8 @@ cdef int weight_gradient(const fc_isa* isa, const Geometry* g, const real* x, co
         if xp.mode == ROWS and xp.qb < xp.col.n_out:
             xp.qb = ceil_div(xp.qb, xp.lanes) * xp.lanes
         xp.n_qb = ceil_div(xp.col.n_out, xp.qb)
-        xp.pb = block_of(xp.row.n_out, imax(1, 2048 // (xp.qb * (
-            xp.lanes if xp.mode == LANES else 1))))
+        xp.pb = block_of(xp.row.n_out, STAGE_BYTES // 2 // <ptrdiff_t>(
+            sizeof(real) * imin(xp.co, 32) * xp.qb * (xp.lanes if xp.mode == LANES else 1)))
         xp.n_pb = ceil_div(xp.row.n_out, xp.pb)
         lay_out(xp)
         xp.x_size = plan.wc * xp.chan + 2 * xp.lanes
@@ -1060,7 +1065,7 @@ cdef int weight_gradient(const fc_isa* isa, const Geometry* g, const real* x, co
     xp.x_size = rounded(xp.x_size * sizeof(real))
     plan.y_size = rounded(plan.y_size * sizeof(real)) if plan.copy_y else 0
     xp.scratch = (plan.acc_size + xp.x_size + plan.y_size
-                  + rounded(plan.wc * xp.taps * sizeof(int32_t) + plan.dot_v * sizeof(real)))
+                  + rounded(plan.wc * xp.taps * sizeof(int32_t) + FC_DOT_V * sizeof(real)))
     n_items = xp.groups * plan.n_kb * plan.n_wc
     threads = <int>imin(threads, imax(n_items, 1))
 

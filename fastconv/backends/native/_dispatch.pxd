@@ -26,8 +26,8 @@ cdef extern from "fastconv.h" nogil:
         int[9] tile_v
         fc_tile_f32[8][4] tile
         int dot_m
-        int dot_v
-        fc_dot_f32[4][5] dot
+        int[7] dot_v
+        fc_dot_f32[6][5] dot
         void (*gather_lanes)(ptrdiff_t, int, const float*, ptrdiff_t, float*) noexcept nogil
         void (*scatter_lanes)(ptrdiff_t, int, const float*, float*, ptrdiff_t) noexcept nogil
         void (*pack)(int, ptrdiff_t, const float*, ptrdiff_t, const ptrdiff_t*, float*,
@@ -40,8 +40,8 @@ cdef extern from "fastconv.h" nogil:
         int[9] tile_v
         fc_tile_f64[8][4] tile
         int dot_m
-        int dot_v
-        fc_dot_f64[4][5] dot
+        int[7] dot_v
+        fc_dot_f64[6][5] dot
         void (*gather_lanes)(ptrdiff_t, int, const double*, ptrdiff_t, double*) noexcept nogil
         void (*scatter_lanes)(ptrdiff_t, int, const double*, double*, ptrdiff_t) noexcept nogil
         void (*pack)(int, ptrdiff_t, const double*, ptrdiff_t, const ptrdiff_t*, double*,
