@@ -104,9 +104,7 @@ class Workspace:
         self._used.clear()
 
 
-def empty(
-    workspace: Workspace | None, shape: tuple[int, ...], dtype: np.dtype
-) -> np.ndarray:
+def empty(workspace: Workspace | None, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """An uninitialised array from `workspace`, or a new one where that is None.
 
     Examples

@@ -165,6 +165,6 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
         else:
             state[key] = value
     optimizer = header["optimizer"]
-    return Checkpoint(
-        weights, None if optimizer is None else {**optimizer, **state}, header["run"], header["meta"]
-    )
+    if optimizer is not None:
+        optimizer = {**optimizer, **state}
+    return Checkpoint(weights, optimizer, header["run"], header["meta"])

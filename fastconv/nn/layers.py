@@ -155,9 +155,7 @@ class Module(ABC):
         """The output for a batch `x`."""
 
     @abstractmethod
-    def backward(
-        self, grad_output: np.ndarray, need_input_grad: bool = True
-    ) -> np.ndarray | None:
+    def backward(self, grad_output: np.ndarray, need_input_grad: bool = True) -> np.ndarray | None:
         """Add to the parameters' gradients and return that of the last ``forward``'s input.
 
         Parameters
@@ -251,11 +249,9 @@ class Module(ABC):
     def release(self) -> Module:
         """Forget what was kept for ``backward``, and all spare memory; returns self."""
         for module in self.modules():
-            module._release()
+            if isinstance(module, Layer):
+                module._release()
         return self
-
-    def _release(self) -> None:
-        pass
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Every parameter's array by name, copied."""
@@ -285,14 +281,16 @@ class Module(ABC):
         array([[6.]])
         """
         own = dict(self._entries())
-        for what, names in (
-            ("missing", [name for name in own if name not in state]),
-            ("unexpected", [name for name in state if name not in own]),
-        ):
-            if names:
-                raise ValueError(
-                    f"state: {what} {', '.join(map(repr, names))}; expected {', '.join(own)}"
-                )
+        wrong = [
+            f"{what} {', '.join(map(repr, names))}"
+            for what, names in (
+                ("missing", [name for name in own if name not in state]),
+                ("unexpected", [name for name in state if name not in own]),
+            )
+            if names
+        ]
+        if wrong:
+            raise ValueError(f"state: {' and '.join(wrong)}; expected {', '.join(own)}")
         arrays = {}
         for name, parameter in own.items():
             value = state[name]
@@ -326,9 +324,9 @@ class Module(ABC):
         --------
         >>> from fastconv import nn
         >>> print(nn.Sequential(nn.Conv2d(1, 6, 5, padding=2)).summary((1, 1, 28, 28)))
-        name   layer  output shape    parameters    FLOPs  bytes  receptive field
-        0      Conv2d (1, 6, 28, 28)         156  235,200 22,576  5 x 5
-        total                                156  235,200 22,576
+        name   layer   output shape    parameters    FLOPs   bytes  receptive field
+        0      Conv2d  (1, 6, 28, 28)         156  235,200  22,576  5 x 5
+        total                                 156  235,200  22,576
         """
         return summarize(self, input_shape)
 
@@ -357,9 +355,7 @@ class Layer(Module):
             self._context = context, y.shape
         return y
 
-    def backward(
-        self, grad_output: np.ndarray, need_input_grad: bool = True
-    ) -> np.ndarray | None:
+    def backward(self, grad_output: np.ndarray, need_input_grad: bool = True) -> np.ndarray | None:
         """Add to the parameters' gradients and return the input's.
 
         Parameters
@@ -476,9 +472,7 @@ class _Windowed(Layer):
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """(N, K, P, Q) for (N, C, H, W)."""
         if len(input_shape) not in (3, 4):
-            raise ValueError(
-                f"input: expected (N, C, H, W) or (C, H, W), got {tuple(input_shape)}"
-            )
+            raise ValueError(f"input: expected (N, C, H, W) or (C, H, W), got {tuple(input_shape)}")
         shape = (1, *input_shape)[-4:]
         return self._spec(shape).output_shape[-len(input_shape) :]
 
@@ -539,9 +533,7 @@ class Conv2d(_Windowed):
         self.groups = _size(groups, "groups")
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
             if channels % self.groups:
-                raise ValueError(
-                    f"{name}: expected a multiple of groups={groups}, got {channels}"
-                )
+                raise ValueError(f"{name}: expected a multiple of groups={groups}, got {channels}")
         rng, dtype = generator(rng), _real_dtype(dtype)
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         self.weight = Parameter(torch_default(shape, rng, dtype))
@@ -599,9 +591,7 @@ class Conv2d(_Windowed):
             dtype,
         )
         if self.bias is not None:
-            self.bias._add(
-                lambda out: grad.conv2d_bias(grad_output, out=out), grad_output.dtype
-            )
+            self.bias._add(lambda out: grad.conv2d_bias(grad_output, out=out), grad_output.dtype)
         if not need_input_grad:
             return None
         out = empty(workspace, x.shape, np.result_type(weight, grad_output))
@@ -1017,8 +1007,7 @@ class Sequential(Layer):
         for position, layer in enumerate(layers):
             if not isinstance(layer, Module):
                 raise TypeError(
-                    f"layers: expected Modules, got {type(layer).__name__} "
-                    f"at position {position}"
+                    f"layers: expected Modules, got {type(layer).__name__} at position {position}"
                 )
         self._layers = tuple(layers)
         self._workspace = Workspace()

@@ -38,8 +38,9 @@ def _build(
     dtype: Any,
 ) -> Sequential:
     if activation not in ACTIVATIONS:
-        raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}; "
-                         f"got {activation!r}")
+        raise ValueError(
+            f"activation: expected one of {', '.join(ACTIVATIONS)}; got {activation!r}"
+        )
     if pool not in POOLS:
         raise ValueError(f"pool: expected one of {', '.join(POOLS)}; got {pool!r}")
     if init is None:

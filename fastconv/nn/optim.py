@@ -67,9 +67,7 @@ class Optimizer(ABC):
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        for parameter, state, scratch in zip(
-            self.params, self._state, self._scratch, strict=True
-        ):
+        for parameter, state, scratch in zip(self.params, self._state, self._scratch, strict=True):
             if parameter.grad is not None:
                 if parameter.grad.shape != parameter.data.shape:
                     raise ValueError(

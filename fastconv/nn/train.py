@@ -332,9 +332,7 @@ def _as_inputs(images: Any, name: str) -> np.ndarray:
     if images.dtype.kind not in "fiub":
         raise TypeError(f"{name}: expected real numbers, got dtype {images.dtype}")
     if images.ndim < 2:
-        raise ValueError(
-            f"{name}: expected a batch such as (N, C, H, W), got shape {images.shape}"
-        )
+        raise ValueError(f"{name}: expected a batch such as (N, C, H, W), got shape {images.shape}")
     return images
 
 
