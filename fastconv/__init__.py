@@ -1,0 +1,39 @@
+"""Convolution and pooling for NumPy arrays, forward and backward, at the speed of the machine.
+
+>>> import numpy as np, fastconv as fc
+>>> fc.conv2d(np.ones((1, 3, 8, 8)), np.ones((4, 3, 3, 3)), padding=1).shape
+(1, 4, 8, 8)
+
+Layers and training are in `fastconv.nn`, data sets in `fastconv.datasets`.
+"""
+
+from fastconv import grad
+from fastconv.config import get_num_threads, set_num_threads, show_config, using
+from fastconv.ops import avg_pool2d, choose_conv_method, conv2d, explain, max_pool2d
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "__version__",
+    "avg_pool2d",
+    "choose_conv_method",
+    "conv2d",
+    "datasets",
+    "explain",
+    "get_num_threads",
+    "grad",
+    "max_pool2d",
+    "nn",
+    "set_num_threads",
+    "show_config",
+    "using",
+]
+
+
+def __getattr__(name):
+    # imported when first used: training and data sets are not needed for a convolution
+    if name in ("datasets", "nn"):
+        from importlib import import_module
+
+        return import_module(f"fastconv.{name}")
+    raise AttributeError(f"module 'fastconv' has no attribute {name!r}")

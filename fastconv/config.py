@@ -1,0 +1,279 @@
+"""Settings: environment variables, `using`, threads, and what `show_config` prints.
+
+==========================  ===========================================================
+environment variable        meaning
+==========================  ===========================================================
+``FASTCONV_BACKEND``        backend when a call names none: one of `BACKENDS`
+``FASTCONV_ISA``            instruction set of the native backend, out of those built
+``FASTCONV_NUM_THREADS``    threads of one call; default: the CPUs this process may use
+``FASTCONV_DATA``           folder searched first for data sets (read by `datasets`)
+==========================  ===========================================================
+
+A value that cannot be honoured raises at first use and lists the valid ones; nothing is ever
+silently replaced.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import sys
+from contextlib import ContextDecorator
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+__all__ = [
+    "Settings",
+    "current",
+    "get_num_threads",
+    "set_num_threads",
+    "show_config",
+    "using",
+]
+
+BACKENDS = ("native", "reference")
+METHODS = ("auto", "direct", "im2col", "pointwise")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a call goes by where its own arguments say nothing."""
+
+    backend: str
+    method: str
+    isa: str | None
+    num_threads: int
+
+
+_overrides: ContextVar[Settings | None] = ContextVar("fastconv_settings", default=None)
+_process: Settings | None = None  # from the environment and set_num_threads
+
+
+def current() -> Settings:
+    """The settings in force here.
+
+    Examples
+    --------
+    >>> with using(num_threads=1):
+    ...     current().num_threads
+    1
+    """
+    return _overrides.get() or _process or _from_environment()
+
+
+def _from_environment() -> Settings:
+    global _process
+    environment = os.environ
+    threads = environment.get("FASTCONV_NUM_THREADS")
+    if threads is None:
+        threads = _usable_cpus()
+    else:
+        try:
+            threads = int(threads)
+        except ValueError:
+            threads = 0
+        if threads < 1:
+            raise ValueError(
+                "FASTCONV_NUM_THREADS: expected a positive integer, "
+                f"got {environment['FASTCONV_NUM_THREADS']!r}"
+            )
+    _process = Settings(
+        backend=_one_of(
+            "FASTCONV_BACKEND", environment.get("FASTCONV_BACKEND", BACKENDS[0]), BACKENDS
+        ),
+        method="auto",
+        isa=_valid_isa("FASTCONV_ISA", environment.get("FASTCONV_ISA")),
+        num_threads=threads,
+    )
+    return _process
+
+
+def _usable_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _one_of(name: str, value, valid):
+    if value not in valid:
+        raise ValueError(f"{name}: expected one of {', '.join(valid)}, got {value!r}")
+    return value
+
+
+def _valid_isa(name: str, value: str | None) -> str | None:
+    if value is None:
+        return None
+    from fastconv.backends.native import available_isas, isa_names
+
+    if value not in isa_names():
+        raise ValueError(f"{name}: expected one of {', '.join(available_isas())}, got {value!r}")
+    if value not in available_isas():
+        raise ValueError(
+            f"{name}: this CPU cannot run {value!r}; it runs {', '.join(available_isas())}"
+        )
+    return value
+
+
+def _thread_count(name: str, value) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected an integer, got {type(value).__name__} {value!r}")
+    if value < 1:
+        raise ValueError(f"{name}: expected at least 1, got {value}")
+    return int(value)
+
+
+class using(ContextDecorator):  # noqa: N801  (used as a function: `with using(...)`)
+    """Settings for a with-block, or for a function that it decorates.
+
+    They hold in this thread (and asyncio task) only; blocks nest, and what a block does not name
+    stays as it was.
+
+    Parameters
+    ----------
+    backend : str, optional
+        "native" or "reference".
+    method : str, optional
+        "auto", "direct", "im2col" or "pointwise", for convolutions.
+    isa : str, optional
+        An instruction set of the native backend, see `show_config`.
+    num_threads : int, optional
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a value is unknown or cannot be honoured on this machine.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv as fc
+    >>> with fc.using(num_threads=1):
+    ...     y = fc.conv2d(np.ones((1, 1, 3, 3)), np.ones((1, 1, 3, 3)))
+    >>> float(y[0, 0, 0, 0])
+    9.0
+    """
+
+    def __init__(self, *, backend=None, method=None, isa=None, num_threads=None):
+        self._changes = {}
+        if backend is not None:
+            self._changes["backend"] = _one_of("backend", backend, BACKENDS)
+        if method is not None:
+            self._changes["method"] = _one_of("method", method, METHODS)
+        if isa is not None:
+            self._changes["isa"] = _valid_isa("isa", isa)
+        if num_threads is not None:
+            self._changes["num_threads"] = _thread_count("num_threads", num_threads)
+        self._tokens = []
+
+    def _recreate_cm(self):
+        # a decorated function may run in several threads at once: each call gets its own block
+        return using(**self._changes)
+
+    def __enter__(self):
+        self._tokens.append(_overrides.set(replace(current(), **self._changes)))
+        return self
+
+    def __exit__(self, *exc):
+        _overrides.reset(self._tokens.pop())
+        return False
+
+
+def set_num_threads(n: int) -> None:
+    """Set how many threads a call may use, in the whole process.
+
+    Small work uses fewer; results do not depend on the number.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Examples
+    --------
+    >>> before = get_num_threads()
+    >>> set_num_threads(1)
+    >>> get_num_threads()
+    1
+    >>> set_num_threads(before)
+    """
+    global _process
+    n = _thread_count("n", n)
+    _process = replace(_process or _from_environment(), num_threads=n)
+
+
+def get_num_threads() -> int:
+    """How many threads a call made here may use.
+
+    Examples
+    --------
+    >>> get_num_threads() >= 1
+    True
+    """
+    return current().num_threads
+
+
+@functools.cache
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def config() -> dict[str, object]:
+    """What `show_config` prints, as a dictionary.
+
+    Examples
+    --------
+    >>> sorted(config())[:3]
+    ['backends', 'cpu', 'default backend']
+    """
+    import fastconv
+    from fastconv import registry
+
+    settings = current()
+    backends = {}
+    for name in BACKENDS:
+        problem = registry.why_missing(name)
+        backends[name] = "present" if problem is None else f"missing: {problem}"
+    report: dict[str, object] = {
+        "fastconv": fastconv.__version__,
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "threads": settings.num_threads,
+        "default backend": settings.backend,
+        "backends": backends,
+    }
+    if backends["native"] == "present":
+        from fastconv.backends import native
+
+        report["isa"] = settings.isa or native.available_isas()[0]
+        report["isa available"] = list(native.available_isas())
+        report["isa built"] = list(native.isa_names())
+        report["openmp"] = native.openmp_runtime()
+        report["compiler"] = native.compiler()
+    return report
+
+
+def show_config() -> None:
+    """Print versions, instruction sets, threads, the OpenMP runtime and the backends present.
+
+    Examples
+    --------
+    >>> show_config()  # doctest: +ELLIPSIS
+    fastconv ...
+    """
+    for key, value in config().items():
+        if isinstance(value, dict):
+            value = "; ".join(f"{name} ({state})" for name, state in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(value)
+        print(f"{key:16} {value}")

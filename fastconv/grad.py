@@ -1,0 +1,345 @@
+"""Gradients of the operations, named and ordered as in torch.nn.grad.
+
+`grad_output` is the gradient of a scalar with respect to the operation's output; each function
+returns its gradient with respect to one of the arguments. Dtypes are as in `fastconv.ops`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastconv import registry
+from fastconv._arrays import Result, as_array, batched, compute_dtype, converted, result_dtype
+from fastconv.ops import elementwise
+from fastconv.spec import array_spec, conv_spec, pool_spec, unpool_spec
+
+__all__ = [
+    "avg_pool2d",
+    "conv2d_bias",
+    "conv2d_input",
+    "conv2d_weight",
+    "max_pool2d",
+    "relu",
+    "sigmoid",
+    "tanh",
+]
+
+
+def _shape(name, value, layout="NCHW"):
+    """((N, C, H, W), whether there was a batch axis) from a size given as a tuple."""
+    try:
+        shape = tuple(int(n) for n in value)
+    except TypeError:
+        raise TypeError(f"{name}: expected a tuple of integers, got {value!r}") from None
+    if len(shape) not in (3, 4) or any(n < 0 for n in shape):
+        raise ValueError(f"{name}: expected three or four sizes of at least 0, got {shape}")
+    has_batch = len(shape) == 4
+    if not has_batch:
+        shape = (1, *shape)
+    if layout == "NHWC":
+        shape = (shape[0], shape[3], shape[1], shape[2])
+    return shape, has_batch
+
+
+def _checked(name, array, shape):
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+
+
+def conv2d_input(
+    input_size,
+    weight,
+    grad_output,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    *,
+    layout="NCHW",
+    method="auto",
+    backend=None,
+    out=None,
+):
+    """Gradient of `conv2d` with respect to its input.
+
+    ``grad_input[n, c, y, x] = sum over k, r, s of weight[k, c, r, s] * grad_output[n, k, p, q]``
+    with ``y = p * stride + r * dilation - top`` and x likewise.
+
+    Parameters
+    ----------
+    input_size : tuple of int
+        Shape of the input, (N, C, H, W) or (C, H, W).
+    weight : array of shape (K, C / groups, R, S)
+    grad_output : array of shape (N, K, P, Q) or (K, P, Q)
+    stride, padding, dilation, groups, layout, method, backend, out
+        As in `fastconv.conv2d`.
+
+    Returns
+    -------
+    array of shape `input_size`
+
+    Raises
+    ------
+    TypeError, ValueError
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv as fc
+    >>> fc.grad.conv2d_input((1, 1, 3), np.array([[[[-1.0, 1.0]]]]), np.ones((1, 1, 2)))
+    array([[[-1.,  0.,  1.]]])
+    """
+    w, dy = as_array("weight", weight), as_array("grad_output", grad_output)
+    dtype, target = compute_dtype(w, dy), result_dtype(w, dy)
+    shape, has_batch = _shape("input_size", input_size, layout)
+    dy, _ = batched("grad_output", dy, layout)
+    spec = conv_spec(shape, w.shape, stride, padding, dilation, groups, dtype)
+    _checked("grad_output", dy, spec.output_shape)
+    impl = registry.choose("conv2d_input", spec, method, backend)
+    w = np.ascontiguousarray(converted("weight", w, dtype))
+    dy = converted("grad_output", dy, dtype)
+    result = Result(shape, dtype, out, target, (w, dy), has_batch, layout)
+    impl.run(spec, dy, w, result.array)
+    return result.finish()
+
+
+def conv2d_weight(
+    input,
+    weight_size,
+    grad_output,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    *,
+    layout="NCHW",
+    method="auto",
+    backend=None,
+    out=None,
+):
+    """Gradient of `conv2d` with respect to its weight.
+
+    ``grad_weight[k, c, r, s] = sum over n, p, q of grad_output[n, k, p, q] * input[n, c, y, x]``
+    with ``y = p * stride + r * dilation - top`` and x likewise.
+
+    Parameters
+    ----------
+    input : array of shape (N, C, H, W) or (C, H, W)
+    weight_size : tuple of int
+        (K, C / groups, R, S).
+    grad_output : array of shape (N, K, P, Q) or (K, P, Q)
+    stride, padding, dilation, groups, layout, method, backend, out
+        As in `fastconv.conv2d`.
+
+    Returns
+    -------
+    array of shape `weight_size`
+
+    Raises
+    ------
+    TypeError, ValueError
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv as fc
+    >>> fc.grad.conv2d_weight(np.array([[[1.0, 2.0, 4.0]]]), (1, 1, 1, 2), np.ones((1, 1, 2)))
+    array([[[[3., 6.]]]])
+    """
+    x, dy = as_array("input", input), as_array("grad_output", grad_output)
+    dtype, target = compute_dtype(x, dy), result_dtype(x, dy)
+    x, _ = batched("input", x, layout)
+    dy, _ = batched("grad_output", dy, layout)
+    weight_shape, _ = _shape("weight_size", weight_size)
+    spec = conv_spec(x.shape, weight_shape, stride, padding, dilation, groups, dtype)
+    _checked("grad_output", dy, spec.output_shape)
+    impl = registry.choose("conv2d_weight", spec, method, backend)
+    x, dy = converted("input", x, dtype), converted("grad_output", dy, dtype)
+    result = Result(spec.weight_shape, dtype, out, target, (x, dy), contiguous=True)
+    impl.run(spec, x, dy, result.array)
+    return result.finish()
+
+
+def conv2d_bias(grad_output, *, layout="NCHW", backend=None, out=None):
+    """Gradient of `conv2d` with respect to its bias: the sum over images and pixels.
+
+    Parameters
+    ----------
+    grad_output : array of shape (N, K, P, Q) or (K, P, Q)
+    layout, backend, out
+        As in `fastconv.conv2d`.
+
+    Returns
+    -------
+    array of shape (K,)
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv as fc
+    >>> fc.grad.conv2d_bias(np.ones((2, 3, 4, 5)))
+    array([40., 40., 40.])
+    """
+    dy = as_array("grad_output", grad_output)
+    dtype, target = compute_dtype(dy), result_dtype(dy)
+    dy, _ = batched("grad_output", dy, layout)
+    spec = array_spec(dy.shape, dtype)
+    impl = registry.choose("conv2d_bias", spec, "auto", backend)
+    dy = converted("grad_output", dy, dtype)
+    result = Result((dy.shape[1],), dtype, out, target, (dy,), contiguous=True)
+    impl.run(spec, dy, result.array)
+    return result.finish()
+
+
+def max_pool2d(grad_output, indices, input_size, *, layout="NCHW", backend=None, out=None):
+    """Gradient of `max_pool2d` with respect to its input.
+
+    Each value of `grad_output` goes to the pixel that was its window's maximum; a pixel that won
+    several windows gets their sum.
+
+    Parameters
+    ----------
+    grad_output : array of shape (N, C, P, Q) or (C, P, Q)
+    indices : integer array of the same shape
+        As `max_pool2d` returned them.
+    input_size : tuple of int
+        Shape of the input.
+    layout, backend, out
+        As in `fastconv.conv2d`.
+
+    Returns
+    -------
+    array of shape `input_size`
+
+    Raises
+    ------
+    TypeError, ValueError
+        Also when an index lies outside its plane.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv as fc
+    >>> fc.grad.max_pool2d(np.array([[[5.0]]]), np.array([[[2]]]), (1, 2, 2))
+    array([[[0., 0.],
+            [5., 0.]]])
+    """
+    dy = as_array("grad_output", grad_output)
+    dtype, target = compute_dtype(dy), result_dtype(dy)
+    indices = np.asarray(indices)
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"indices: expected integers, got dtype {indices.dtype}")
+    _checked("indices", indices, dy.shape)
+    shape, has_batch = _shape("input_size", input_size, layout)
+    dy, _ = batched("grad_output", dy, layout)
+    indices, _ = batched("indices", indices, layout)
+    if dy.shape[:2] != shape[:2]:
+        raise ValueError(
+            f"input_size: expected {dy.shape[0]} images of {dy.shape[1]} channels as in "
+            f"grad_output, got {tuple(input_size)}"
+        )
+    spec = unpool_spec(shape, dy.shape, dtype)
+    impl = registry.choose("max_pool2d_backward", spec, "auto", backend)
+    dy = converted("grad_output", dy, dtype)
+    indices = np.ascontiguousarray(indices, np.int64)
+    result = Result(shape, dtype, out, target, (dy, indices), has_batch, layout)
+    impl.run(spec, dy, indices, result.array)
+    return result.finish()
+
+
+def avg_pool2d(
+    grad_output,
+    input_size,
+    kernel_size,
+    stride=None,
+    padding=0,
+    ceil_mode=False,
+    count_include_pad=True,
+    divisor_override=None,
+    *,
+    layout="NCHW",
+    backend=None,
+    out=None,
+):
+    """Gradient of `avg_pool2d` with respect to its input: each value spread over its window.
+
+    Parameters
+    ----------
+    grad_output : array of shape (N, C, P, Q) or (C, P, Q)
+    input_size : tuple of int
+        Shape of the input.
+    kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, layout, backend, \
+out
+        As in `fastconv.avg_pool2d`.
+
+    Returns
+    -------
+    array of shape `input_size`
+
+    Raises
+    ------
+    TypeError, ValueError
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv as fc
+    >>> fc.grad.avg_pool2d(np.array([[[4.0]]]), (1, 2, 2), 2)
+    array([[[1., 1.],
+            [1., 1.]]])
+    """
+    dy = as_array("grad_output", grad_output)
+    dtype, target = compute_dtype(dy), result_dtype(dy)
+    shape, has_batch = _shape("input_size", input_size, layout)
+    dy, _ = batched("grad_output", dy, layout)
+    spec = pool_spec(
+        shape,
+        kernel_size,
+        stride,
+        padding,
+        1,
+        ceil_mode,
+        dtype,
+        count_include_pad,
+        divisor_override,
+    )
+    _checked("grad_output", dy, spec.output_shape)
+    impl = registry.choose("avg_pool2d_backward", spec, "auto", backend)
+    dy = converted("grad_output", dy, dtype)
+    result = Result(shape, dtype, out, target, (dy,), has_batch, layout)
+    impl.run(spec, dy, result.array)
+    return result.finish()
+
+
+def relu(grad_output, output, *, backend=None, out=None):
+    """Gradient through ``output = relu(x)``: ``grad_output`` where `output` is positive, else 0.
+
+    Examples
+    --------
+    >>> relu([1.0, 1.0], [0.0, 2.0])
+    array([0., 1.])
+    """
+    return elementwise(
+        "relu_backward", ("grad_output", "output"), (grad_output, output), backend, out
+    )
+
+
+def sigmoid(grad_output, output, *, backend=None, out=None):
+    """Gradient through ``output = sigmoid(x)``: ``grad_output * output * (1 - output)``.
+
+    Examples
+    --------
+    >>> sigmoid([1.0], [0.5])
+    array([0.25])
+    """
+    return elementwise(
+        "sigmoid_backward", ("grad_output", "output"), (grad_output, output), backend, out
+    )
+
+
+def tanh(grad_output, output, *, backend=None, out=None):
+    """Gradient through ``output = tanh(x)``: ``grad_output * (1 - output**2)``.
+
+    Examples
+    --------
+    >>> tanh([1.0], [0.5])
+    array([0.75])
+    """
+    return elementwise(
+        "tanh_backward", ("grad_output", "output"), (grad_output, output), backend, out
+    )

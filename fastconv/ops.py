@@ -1,0 +1,411 @@
+"""The functional interface: validate, choose an implementation, call it.
+
+Names, order and semantics of the arguments are PyTorch's. Beyond that: `padding` takes "same" with
+any stride, "same_lower" and four values; float32 and float64 mix; integers never wrap.
+
+Dtypes. float32 and float64 are computed as such, mixed ones in float64. float16 is computed in
+float32 and returned as float16. Integers and bool are computed in float64, exact up to 2**53, and
+returned as float64, by `max_pool2d` in their own dtype; 64-bit integers beyond 2**53 raise.
+Complex numbers and long doubles raise.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastconv import registry
+from fastconv._arrays import (
+    Result,
+    as_array,
+    batched,
+    compute_dtype,
+    converted,
+    result_dtype,
+)
+from fastconv.spec import array_spec, conv_spec, pool_spec
+
+__all__ = ["avg_pool2d", "choose_conv_method", "conv2d", "explain", "max_pool2d"]
+
+ACTIVATIONS = (None, "relu", "sigmoid", "tanh")
+
+
+def conv2d(
+    input,
+    weight,
+    bias=None,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    *,
+    layout="NCHW",
+    activation=None,
+    method="auto",
+    backend=None,
+    out=None,
+):
+    """Two-dimensional cross-correlation of images with filters (a "convolution").
+
+    ``out[n, k, p, q] = bias[k] + sum over c, r, s of weight[k, c, r, s]
+    * input[n, c, p * stride + r * dilation - top, q * stride + s * dilation - left]``,
+    zero outside the image.
+
+    Parameters
+    ----------
+    input : array of shape (N, C, H, W) or (C, H, W)
+        Any strides; anything with the buffer protocol or DLPack.
+    weight : array of shape (K, C / groups, R, S)
+    bias : array of shape (K,), optional
+    stride, dilation : int or pair
+    padding : int, pair, "valid", "same", "same_lower" or ((top, bottom), (left, right))
+        "same" gives ``ceil(H / stride)`` rows, an odd pixel of padding at the end ("same_lower": at
+        the start).
+    groups : int
+        Input and output channels are cut into this many independent groups.
+    layout : {"NCHW", "NHWC"}
+        Of input and output; the weight stays as it is.
+    activation : {None, "relu", "sigmoid", "tanh"}
+        Applied to the result while it is in the cache.
+    method : {"auto", "direct", "im2col", "pointwise"}
+    backend : {"native", "reference"}, optional
+    out : array, optional
+        Where the result goes; it may overlap the inputs.
+
+    Returns
+    -------
+    array of shape (N, K, P, Q), or (K, P, Q) for an unbatched input
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, what came and what was expected.
+
+    Notes
+    -----
+    The output size and dtype rules are those of `fastconv.spec.conv_spec` and of this module's
+    docstring.
+
+    References
+    ----------
+    Vincent Dumoulin and Francesco Visin, "A guide to convolution arithmetic for deep learning",
+    arXiv:1603.07285.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv as fc
+    >>> image = np.arange(1.0, 10.0).reshape(1, 3, 3)
+    >>> kernel = np.array([[[[1.0, 2.0], [3.0, 4.0]]]])
+    >>> fc.conv2d(image, kernel, padding="same")[0]
+    array([[37., 47., 21.],
+           [67., 77., 33.],
+           [23., 26.,  9.]])
+    """
+    x = as_array("input", input)
+    w = as_array("weight", weight)
+    given = (x, w) if bias is None else (x, w, as_array("bias", bias))
+    if activation not in ACTIVATIONS:
+        raise ValueError(
+            f"activation: expected one of None, relu, sigmoid, tanh, got {activation!r}"
+        )
+    dtype = compute_dtype(*given)
+    target = result_dtype(*given)
+    x, has_batch = batched("input", x, layout)
+    spec = conv_spec(x.shape, w.shape, stride, padding, dilation, groups, dtype)
+    impl = registry.choose("conv2d", spec, method, backend)
+    x = converted("input", x, dtype)
+    w = np.ascontiguousarray(converted("weight", w, dtype))
+    b = None
+    if bias is not None:
+        b = given[2]
+        if b.shape != (spec.K,):
+            raise ValueError(f"bias: expected shape ({spec.K},), got {b.shape}")
+        b = np.ascontiguousarray(converted("bias", b, dtype))
+    result = Result(spec.output_shape, dtype, out, target, (x, w, b), has_batch, layout)
+    impl.run(spec, x, w, b, result.array, activation)
+    return result.finish()
+
+
+def max_pool2d(
+    input,
+    kernel_size,
+    stride=None,
+    padding=0,
+    dilation=1,
+    ceil_mode=False,
+    return_indices=False,
+    *,
+    layout="NCHW",
+    backend=None,
+    out=None,
+):
+    """Maximum over a sliding window.
+
+    Parameters
+    ----------
+    input : array of shape (N, C, H, W) or (C, H, W)
+    kernel_size : int or pair
+    stride : int or pair, optional
+        Default: `kernel_size`.
+    padding : as in `conv2d`
+        With minus infinity, so a padded pixel never wins; at most half the window.
+    dilation : int or pair
+    ceil_mode : bool
+        Round the output size up. A window that would start beyond the image and its left or top
+        padding is dropped.
+    return_indices : bool
+        Also return where each maximum stood.
+    layout : {"NCHW", "NHWC"}
+    backend : str, optional
+    out : array, optional
+
+    Returns
+    -------
+    array of shape (N, C, P, Q)
+        NaN wins. Integers keep their dtype.
+    indices : int64 array of the same shape
+        Flat positions in each plane of H x W; the first maximum in row-major order.
+        Only with `return_indices`.
+
+    Raises
+    ------
+    TypeError, ValueError
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv as fc
+    >>> image = np.arange(16.0).reshape(1, 4, 4)
+    >>> fc.max_pool2d(image, 2, return_indices=True)
+    (array([[[ 5.,  7.],
+            [13., 15.]]]), array([[[ 5,  7],
+            [13, 15]]]))
+    """
+    x = as_array("input", input)
+    dtype = compute_dtype(x)
+    target = x.dtype if x.dtype.isnative else x.dtype.newbyteorder("=")
+    x, has_batch = batched("input", x, layout)
+    spec = pool_spec(x.shape, kernel_size, stride, padding, dilation, ceil_mode, dtype)
+    impl = registry.choose("max_pool2d", spec, "auto", backend)
+    x = converted("input", x, dtype)
+    result = Result(spec.output_shape, dtype, out, target, (x,), has_batch, layout)
+    indices = np.empty(spec.output_shape, np.int64) if return_indices else None
+    impl.run(spec, x, result.array, indices)
+    y = result.finish()
+    if not return_indices:
+        return y
+    if layout == "NHWC":
+        indices = indices.transpose(0, 2, 3, 1)
+    return y, indices if has_batch else indices[0]
+
+
+def avg_pool2d(
+    input,
+    kernel_size,
+    stride=None,
+    padding=0,
+    ceil_mode=False,
+    count_include_pad=True,
+    divisor_override=None,
+    *,
+    layout="NCHW",
+    backend=None,
+    out=None,
+):
+    """Mean over a sliding window.
+
+    Parameters
+    ----------
+    input : array of shape (N, C, H, W) or (C, H, W)
+    kernel_size : int or pair
+    stride : int or pair, optional
+        Default: `kernel_size`.
+    padding : as in `conv2d`
+        With zeros; at most half the window.
+    ceil_mode : bool
+        Round the output size up, as in `max_pool2d`. What that adds beyond the padding is never
+        counted in the divisor.
+    count_include_pad : bool
+        Whether padded pixels count in the divisor.
+    divisor_override : int, optional
+        Divide by this instead.
+    layout : {"NCHW", "NHWC"}
+    backend : str, optional
+    out : array, optional
+
+    Returns
+    -------
+    array of shape (N, C, P, Q)
+        float64 for integers.
+
+    Raises
+    ------
+    TypeError, ValueError
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv as fc
+    >>> image = np.arange(1.0, 17.0).reshape(1, 4, 4)
+    >>> fc.avg_pool2d(image, 3, stride=2, padding=1, ceil_mode=True).round(4)
+    array([[[ 1.5556,  3.3333,  2.    ],
+            [ 6.3333, 11.    ,  6.    ],
+            [ 4.5   ,  7.5   ,  4.    ]]])
+    """
+    x = as_array("input", input)
+    dtype, target = compute_dtype(x), result_dtype(x)
+    x, has_batch = batched("input", x, layout)
+    spec = pool_spec(
+        x.shape,
+        kernel_size,
+        stride,
+        padding,
+        1,
+        ceil_mode,
+        dtype,
+        count_include_pad,
+        divisor_override,
+    )
+    impl = registry.choose("avg_pool2d", spec, "auto", backend)
+    x = converted("input", x, dtype)
+    result = Result(spec.output_shape, dtype, out, target, (x,), has_batch, layout)
+    impl.run(spec, x, result.array)
+    return result.finish()
+
+
+def elementwise(op: str, names: tuple[str, ...], arrays, backend, out):
+    """Run an elementwise row of the registry on arrays of one shape."""
+    arrays = tuple(as_array(name, a) for name, a in zip(names, arrays, strict=True))
+    for name, a in zip(names[1:], arrays[1:], strict=True):
+        if a.shape != arrays[0].shape:
+            raise ValueError(
+                f"{name}: expected the shape of {names[0]} {arrays[0].shape}, got {a.shape}"
+            )
+    dtype, target = compute_dtype(*arrays), result_dtype(*arrays)
+    shape = arrays[0].shape
+    spec = array_spec(shape, dtype)
+    impl = registry.choose(op, spec, "auto", backend)
+    arrays = tuple(converted(n, a, dtype) for n, a in zip(names, arrays, strict=True))
+    result = Result(shape, dtype, out, target, arrays)
+    impl.run(spec, *arrays, result.array)
+    return result.finish()
+
+
+def relu(input, *, backend=None, out=None):
+    """``max(x, 0)``, element by element; NaN stays NaN.
+
+    Examples
+    --------
+    >>> relu([-1.0, 2.0])
+    array([0., 2.])
+    """
+    return elementwise("relu", ("input",), (input,), backend, out)
+
+
+def sigmoid(input, *, backend=None, out=None):
+    """``1 / (1 + exp(-x))``, element by element.
+
+    Examples
+    --------
+    >>> sigmoid([0.0])
+    array([0.5])
+    """
+    return elementwise("sigmoid", ("input",), (input,), backend, out)
+
+
+def tanh(input, *, backend=None, out=None):
+    """Hyperbolic tangent, element by element.
+
+    Examples
+    --------
+    >>> tanh([0.0])
+    array([0.])
+    """
+    return elementwise("tanh", ("input",), (input,), backend, out)
+
+
+_CONV_OPS = ("conv2d", "conv2d_input", "conv2d_weight")
+_POOL_OPS = ("max_pool2d", "avg_pool2d")
+
+
+def explain(
+    op,
+    input_shape,
+    weight_shape=None,
+    *args,
+    dtype=np.float32,
+    method="auto",
+    backend=None,
+    **kwargs,
+):
+    """Which implementation a call would run, which were passed over, and why.
+
+    Parameters
+    ----------
+    op : {"conv2d", "conv2d_input", "conv2d_weight", "max_pool2d", "avg_pool2d"}
+    input_shape : tuple of int
+    weight_shape : tuple of int
+        For the pools: `kernel_size`.
+    *args, **kwargs
+        stride, padding and so on, as in the call itself.
+    dtype : dtype
+    method, backend : str, optional
+
+    Returns
+    -------
+    fastconv.registry.Explanation
+        Printing it tells the choice.
+
+    Examples
+    --------
+    >>> import fastconv as fc
+    >>> fc.explain("conv2d", (1, 8, 9, 9), (4, 8, 3, 3), backend="reference").chosen.method
+    'direct'
+    """
+    if op not in _CONV_OPS + _POOL_OPS:
+        raise ValueError(f"op: expected one of {', '.join(_CONV_OPS + _POOL_OPS)}, got {op!r}")
+    input_shape = tuple(input_shape)
+    if len(input_shape) == 3:
+        input_shape = (1, *input_shape)
+    if op in _CONV_OPS:
+        if weight_shape is None:
+            raise TypeError(f"weight_shape: {op} needs it, got None")
+        spec = conv_spec(
+            input_shape,
+            tuple(weight_shape),
+            *args,
+            **kwargs,
+            dtype=compute_dtype(np.empty(0, dtype)),
+        )
+    else:
+        if op == "avg_pool2d":
+            names = ("stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
+            kwargs |= dict(zip(names, args, strict=False))
+            args = ()
+        spec = pool_spec(
+            input_shape, weight_shape, *args, **kwargs, dtype=compute_dtype(np.empty(0, dtype))
+        )
+    return registry.explain(op, spec, method, backend)
+
+
+def choose_conv_method(input, weight, stride=1, padding=0, dilation=1, groups=1, *, backend=None):
+    """The method that ``conv2d(..., method="auto")`` would use, as scipy.signal's function does.
+
+    Parameters
+    ----------
+    input, weight, stride, padding, dilation, groups
+        As in `conv2d`; only shapes and dtypes matter.
+    backend : str, optional
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv as fc
+    >>> fc.choose_conv_method(np.ones((1, 1, 4, 4)), np.ones((1, 1, 3, 3)), backend="reference")
+    'direct'
+    """
+    x, w = as_array("input", input), as_array("weight", weight)
+    dtype = compute_dtype(x, w)
+    x, _ = batched("input", x, "NCHW")
+    spec = conv_spec(x.shape, w.shape, stride, padding, dilation, groups, dtype)
+    return registry.choose("conv2d", spec, "auto", backend).method
