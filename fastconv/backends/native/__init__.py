@@ -171,7 +171,8 @@ _INPUT = (lambda s: s.K, lambda s: (s.C, s.H, s.W))
 
 _CONV = tuple(
     Impl(op, method, "native", _one_by_one if method == "pointwise" else _everything, cost, run)
-    for method, number in METHODS.items()
+    # where costs are equal the first wins: a 1x1 kernel goes to "pointwise"
+    for method, number in sorted(METHODS.items(), reverse=True)
     for op, cost, run in (
         ("conv2d", _cost(method, *_FORWARD), _conv2d(number)),
         ("conv2d_input", _cost(method, *_INPUT), _conv2d_input(number)),
