@@ -47,7 +47,8 @@ class Workspace:
 
     def __init__(self) -> None:
         self._buffers: list[np.ndarray] = []
-        self._used: list[int] = []
+        self._starts: list[int] = []  # first aligned byte of each
+        self._used: list[int] = []  # step of its last use
         self._step = 0
 
     def take(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -79,12 +80,14 @@ class Workspace:
                 best, best_size = i, buffers[i].size
         if best < 0:
             best = len(buffers)
-            buffers.append(np.empty(size + _ALIGNMENT, np.uint8))
+            fresh = np.empty(size + _ALIGNMENT, np.uint8)
+            buffers.append(fresh)
+            self._starts.append(-fresh.ctypes.data % _ALIGNMENT)
             self._used.append(0)
+            del fresh
         self._used[best] = self._step
-        buffer = buffers[best]
-        start = -buffer.ctypes.data % _ALIGNMENT
-        return buffer[start : start + size].view(dtype).reshape(shape)
+        start = self._starts[best]
+        return np.ndarray(shape, dtype, buffers[best], start)
 
     def next_step(self) -> None:
         """Give back what the last steps did not use (a batch has become smaller, say)."""
@@ -93,6 +96,7 @@ class Workspace:
         if self._used and min(self._used) < oldest:
             kept = [i for i, used in enumerate(self._used) if used >= oldest]
             self._buffers = [self._buffers[i] for i in kept]
+            self._starts = [self._starts[i] for i in kept]
             self._used = [self._used[i] for i in kept]
 
     def __reduce__(self) -> tuple:
@@ -101,6 +105,7 @@ class Workspace:
     def clear(self) -> None:
         """Forget every buffer; arrays handed out stay valid."""
         self._buffers.clear()
+        self._starts.clear()
         self._used.clear()
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import grad, ops
+from .. import grad, ops, registry
 from ..spec import conv_spec, pool_spec
 from ._workspace import Workspace, empty
 from .init import generator, torch_default
@@ -37,6 +37,9 @@ __all__ = [
     "Sigmoid",
     "Tanh",
 ]
+
+
+_INT64 = np.dtype(np.int64)
 
 
 class Parameter:
@@ -676,11 +679,17 @@ class MaxPool2d(_Pool2d):
         self, x: np.ndarray, workspace: Workspace | None, keep: bool
     ) -> tuple[np.ndarray, Any]:
         settings = self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
-        out = _place(workspace, self._spec(x.shape, x.dtype).output_shape, x.dtype)
+        spec = self._spec(x.shape, x.dtype)
+        out = _place(workspace, spec.output_shape, x.dtype)
         if not keep:
             return ops.max_pool2d(x, *settings, out=out), None
-        y, indices = ops.max_pool2d(x, *settings, return_indices=True, out=out)
-        return y, (indices, x.shape)
+        if out is None or not (x.flags.aligned and x.dtype.isnative):
+            y, indices = ops.max_pool2d(x, *settings, return_indices=True)
+            return y, (indices, x.shape)
+        # Straight to the implementation: the functional call has no memory for the indices.
+        indices = empty(workspace, spec.output_shape, _INT64)
+        registry.choose("max_pool2d", spec).run(spec, x, out, indices)
+        return out, (indices, x.shape)
 
     def _pull_batch(
         self,
