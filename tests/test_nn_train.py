@@ -517,6 +517,8 @@ FIT_ERRORS = [
     ({"validation": 3}, TypeError, "validation: expected a Dataset .* got int"),
     ({"epochs": 1.5}, TypeError, "epochs: expected an integer, got float 1.5"),
     ({"epochs": -1}, ValueError, "epochs: expected at least 0, got -1"),
+    ({"seed": "x"}, TypeError, "seed: expected an integer, got str 'x'"),
+    ({"seed": -1}, ValueError, "seed: expected at least 0, got -1"),
     ({"batch_size": 0}, ValueError, "batch_size: expected at least 1, got 0"),
     ({"batch_size": 51, "drop_last": True}, ValueError, "batch_size: 51 is more than the 50"),
     ({"checkpoint_every": 1}, ValueError, "checkpoint_every: needs checkpoint="),

@@ -601,7 +601,7 @@ def fit(
     lr: float | None = None,
     optimizer: Optimizer | None = None,
     loss: Loss | None = None,
-    seed: int = 0,
+    seed: int | None = 0,
     shuffle: bool = True,
     drop_last: bool = False,
     validation: Any = None,
@@ -630,8 +630,8 @@ def fit(
         Over the network's parameters.
     loss : Loss, optional
         Default :class:`CrossEntropyLoss`. It has to be a mean over the batch.
-    seed : int
-        Fixes the order of the images. A resumed run takes the state of the generator from the
+    seed : int or None
+        Fixes the order of the images; None is another order each time. A resumed run takes the state of the generator from the
         checkpoint instead.
     shuffle : bool
         Whether each epoch has a new random order.
@@ -689,6 +689,8 @@ def fit(
     if validation is not None:
         _as_samples(net, validation, "validation")
     epochs = _positive(epochs, "epochs", least=0)
+    if seed is not None:
+        seed = _positive(seed, "seed", least=0)
     batch_size = _positive(batch_size, "batch_size")
     if checkpoint_every is not None:
         checkpoint_every = _positive(checkpoint_every, "checkpoint_every")
