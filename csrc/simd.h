@@ -61,6 +61,16 @@ typedef FC_T uvec __attribute__((vector_size(FC_BYTES), aligned(FC_EB), may_alia
 #define odds FN(fc_odds)
 #define hsum FN(fc_hsum)
 #define transpose FN(fc_transpose)
+#define iota FN(fc_iota)
+#define larger FN(fc_larger)
+#define max_nan FN(fc_max_nan)
+#define take_max FN(fc_take_max)
+#define if_greater FN(fc_if_greater)
+#define if_equal FN(fc_if_equal)
+#define load_index FN(fc_load_index)
+#define store_index FN(fc_store_index)
+#define times_pow2 FN(fc_times_pow2)
+#define quotient FN(fc_quotient)
 
 FC_INLINE vec load(const FC_T *p) { return *(const uvec *)p; }
 FC_INLINE void store(FC_T *p, vec x) { *(uvec *)p = x; }
@@ -166,4 +176,181 @@ FC_INLINE FC_T hsum(vec x) {
   store(lane, x);
   for (int i = 0; i < VL; ++i) sum += lane[i];
   return sum;
+}
+
+FC_INLINE ivec iota(void) {
+  ivec x;
+#pragma GCC unroll 16
+  for (int i = 0; i < VL; ++i) x[i] = i;
+  return x;
+}
+
+/* a > b ? a : b; b where either is NaN */
+FC_INLINE vec larger(vec a, vec b) {
+#if FC_BYTES == 64 && FC_F64
+  return (vec)_mm512_max_pd((__m512d)a, (__m512d)b);
+#elif FC_BYTES == 64
+  return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+#elif FC_BYTES == 32 && FC_F64
+  return (vec)_mm256_max_pd((__m256d)a, (__m256d)b);
+#elif FC_BYTES == 32
+  return (vec)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__) && FC_F64
+  return (vec)_mm_max_pd((__m128d)a, (__m128d)b);
+#elif defined(__SSE2__)
+  return (vec)_mm_max_ps((__m128)a, (__m128)b);
+#else
+  return select(a > b, a, b);
+#endif
+}
+
+/* v > m or v is NaN ? v : m; so NaN, once in m, stays */
+FC_INLINE vec max_nan(vec v, vec m) {
+#if FC_BYTES == 64 && FC_F64
+  const __m512d x = (__m512d)v;
+  return (vec)_mm512_mask_max_pd(x, _mm512_cmp_pd_mask(x, x, _CMP_ORD_Q), x, (__m512d)m);
+#elif FC_BYTES == 64
+  const __m512 x = (__m512)v;
+  return (vec)_mm512_mask_max_ps(x, _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), x, (__m512)m);
+#else
+  return from_bits(bits(larger(v, m)) | (v != v)); /* all ones are a NaN */
+#endif
+}
+
+/* m, where = max_nan(v, m), the place of the winner */
+FC_INLINE void take_max(vec v, ivec at, vec *m, ivec *where) {
+#if FC_BYTES == 64 && FC_F64
+  const __m512d x = (__m512d)v;
+  const __mmask8 kept = _mm512_mask_cmp_pd_mask(_mm512_cmp_pd_mask(x, x, _CMP_ORD_Q), x,
+                                                (__m512d)*m, _CMP_NGT_UQ);
+  *m = (vec)_mm512_mask_blend_pd(kept, x, (__m512d)*m);
+  *where = (ivec)_mm512_mask_blend_epi64(kept, (__m512i)at, (__m512i)*where);
+#elif FC_BYTES == 64
+  const __m512 x = (__m512)v;
+  const __mmask16 kept = _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), x,
+                                                 (__m512)*m, _CMP_NGT_UQ);
+  *m = (vec)_mm512_mask_blend_ps(kept, x, (__m512)*m);
+  *where = (ivec)_mm512_mask_blend_epi32(kept, (__m512i)at, (__m512i)*where);
+#else
+  const ivec taken = (v > *m) | (v != v);
+#if FC_BYTES == 32
+  *m = (vec)_mm256_blendv_pd((__m256d)*m, (__m256d)v, (__m256d)taken);
+  *where = (ivec)_mm256_blendv_epi8((__m256i)*where, (__m256i)at, (__m256i)taken);
+#else
+  *m = select(taken, v, *m);
+  *where = (taken & at) | (~taken & *where);
+#endif
+#endif
+}
+
+/* a > b ? x : y */
+FC_INLINE vec if_greater(vec a, vec b, vec x, vec y) {
+#if FC_BYTES == 64 && FC_F64
+  const __mmask8 greater = _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_GT_OQ);
+  return (vec)_mm512_mask_blend_pd(greater, (__m512d)y, (__m512d)x);
+#elif FC_BYTES == 64
+  const __mmask16 greater = _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);
+  return (vec)_mm512_mask_blend_ps(greater, (__m512)y, (__m512)x);
+#else
+  return select(a > b, x, y);
+#endif
+}
+
+/* a == b ? x : 0 */
+FC_INLINE vec if_equal(ivec a, ivec b, vec x) {
+#if FC_BYTES == 64 && FC_F64
+  return (vec)_mm512_maskz_mov_pd(_mm512_cmpeq_epi64_mask((__m512i)a, (__m512i)b), (__m512d)x);
+#elif FC_BYTES == 64
+  return (vec)_mm512_maskz_mov_ps(_mm512_cmpeq_epi32_mask((__m512i)a, (__m512i)b), (__m512)x);
+#else
+  return from_bits((a == b) & bits(x));
+#endif
+}
+
+/* p[i] - base of the first n places (the rest: 0), as integers of the element's size; what does not
+ * fit becomes some number below 0 or above 2**30. */
+FC_INLINE ivec load_index(const int64_t *p, int n, int64_t base) {
+#if FC_BYTES == 64 && FC_F64
+  const __mmask8 first = (__mmask8)((1u << n) - 1);
+  return (ivec)_mm512_maskz_sub_epi64(first, _mm512_maskz_loadu_epi64(first, p),
+                                      _mm512_set1_epi64(base));
+#elif FC_BYTES == 64
+  const __mmask16 first = (__mmask16)((1u << n) - 1);
+  const __m512i start = _mm512_set1_epi64(base);
+  const __m512i a = _mm512_maskz_loadu_epi64((__mmask8)first, p);
+  const __m512i b = _mm512_maskz_loadu_epi64((__mmask8)(first >> 8), p + 8);
+  const __m512i c = _mm512_castsi256_si512(_mm512_cvtsepi64_epi32(_mm512_sub_epi64(a, start)));
+  return (ivec)_mm512_maskz_mov_epi32(
+      first, _mm512_inserti64x4(c, _mm512_cvtsepi64_epi32(_mm512_sub_epi64(b, start)), 1));
+#else
+  ivec x = (ivec){0};
+  for (int i = 0; i < n; ++i) {
+    const int64_t d = p[i] - base;
+    x[i] = d < 0 || d > INT32_MAX ? -1 : (FC_I)d;
+  }
+  return x;
+#endif
+}
+
+/* p[i] = base + x[i] for the first n */
+FC_INLINE void store_index(int64_t *p, int n, ivec x, int64_t base) {
+#if FC_BYTES == 64 && FC_F64
+  _mm512_mask_storeu_epi64(p, (__mmask8)((1u << n) - 1),
+                           _mm512_add_epi64((__m512i)x, _mm512_set1_epi64(base)));
+#elif FC_BYTES == 64
+  const __mmask16 first = (__mmask16)((1u << n) - 1);
+  const __m512i start = _mm512_set1_epi64(base);
+  const __m512i a = _mm512_cvtepi32_epi64(_mm512_castsi512_si256((__m512i)x));
+  const __m512i b = _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64((__m512i)x, 1));
+  _mm512_mask_storeu_epi64(p, (__mmask8)first, _mm512_add_epi64(a, start));
+  _mm512_mask_storeu_epi64(p + 8, (__mmask8)(first >> 8), _mm512_add_epi64(b, start));
+#elif FC_BYTES == 32 && !FC_F64
+  if (n == VL) {
+    const __m256i start = _mm256_set1_epi64x(base);
+    const __m256i a = _mm256_cvtepi32_epi64(_mm256_castsi256_si128((__m256i)x));
+    const __m256i b = _mm256_cvtepi32_epi64(_mm256_extracti128_si256((__m256i)x, 1));
+    _mm256_storeu_si256((__m256i *)p, _mm256_add_epi64(a, start));
+    _mm256_storeu_si256((__m256i *)(p + 4), _mm256_add_epi64(b, start));
+  } else {
+    for (int i = 0; i < n; ++i) p[i] = base + x[i];
+  }
+#else
+  for (int i = 0; i < n; ++i) p[i] = base + x[i];
+#endif
+}
+
+/* x * 2**n, rounded once where it is denormal; 0.5 <= x < 2 and -1076 <= n <= 0 (float: -150),
+ * n whole and given both as elements and as integers */
+FC_INLINE vec times_pow2(vec x, vec n, ivec k) {
+#if FC_BYTES == 64 && FC_F64
+  (void)k;
+  return (vec)_mm512_scalef_pd((__m512d)x, (__m512d)n);
+#elif FC_BYTES == 64
+  (void)k;
+  return (vec)_mm512_scalef_ps((__m512)x, (__m512)n);
+#elif FC_F64
+  (void)n; /* in two steps: 2**n itself may be denormal */
+  return x * from_bits((k + (1023 + 64)) << 52) * splat(0x1p-64);
+#else
+  (void)n;
+  return x * from_bits((k + (127 + 64)) << 23) * splat(0x1p-64f);
+#endif
+}
+
+/* a / d for 1 <= d <= 2 and |a| <= 1 (or NaN), to half an ulp but for rare cases.  AVX-512's full-width
+ * division takes as long as all the rest of a sigmoid; Newton's iteration on the reciprocal does not. */
+FC_INLINE vec quotient(vec a, vec d) {
+#if FC_BYTES == 64
+#if FC_F64
+  vec r = (vec)_mm512_rcp14_pd((__m512d)d);
+  r += r * (1 - d * r);
+#else
+  vec r = (vec)_mm512_rcp14_ps((__m512)d);
+#endif
+  r += r * (1 - d * r);
+  const vec q = a * r;
+  return q + r * (a - q * d); /* the remainder is exact: fused */
+#else
+  return a / d;
+#endif
 }

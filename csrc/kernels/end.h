@@ -21,6 +21,16 @@
 #undef odds
 #undef hsum
 #undef transpose
+#undef iota
+#undef larger
+#undef max_nan
+#undef take_max
+#undef if_greater
+#undef if_equal
+#undef load_index
+#undef store_index
+#undef times_pow2
+#undef quotient
 #undef FC_ZIP_LO
 #undef FC_ZIP_HI
 #undef FC_EVENS

@@ -22,7 +22,7 @@ from libc.stdint cimport int32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from fastconv.backends.native._dispatch cimport FC_DOT_V, fc_isa, isa_table
+from fastconv.backends.native._dispatch cimport fc_isa, isa_table
 
 ctypedef fused real:
     float
@@ -889,7 +889,6 @@ cdef void weight_block(const fc_isa* isa, const WeightPlan* plan, const real* x,
     cdef real* xs = <real*>(scratch + plan.acc_size)
     cdef real* ys = <real*>(scratch + plan.acc_size + xp.x_size)
     cdef int32_t* at = <int32_t*>(scratch + plan.acc_size + xp.x_size + plan.y_size)
-    cdef real* sums = <real*>at   # the offsets are done with when the sums are made
     cdef ptrdiff_t ci = item % plan.n_wc, ki = item // plan.n_wc % plan.n_kb
     cdef ptrdiff_t group = item // (plan.n_wc * plan.n_kb)
     cdef ptrdiff_t c0 = ci * plan.wc, channels = imin(plan.wc, xp.ci - c0)
@@ -984,6 +983,7 @@ cdef void weight_block(const fc_isa* isa, const WeightPlan* plan, const real* x,
                     acc_tile += (m1 - m0) * (v1 - v0) * lanes
         image += lanes if xp.mode == LANES else 1
 
+    sum_lanes(isa, filters * n_b, acc, acc)
     acc_tile = acc
     for vt in range(v_tiles):
         v0 = vt * n_b // v_tiles
@@ -992,10 +992,9 @@ cdef void weight_block(const fc_isa* isa, const WeightPlan* plan, const real* x,
             m0 = mt * filters // m_tiles
             m1 = (mt + 1) * filters // m_tiles
             for k in range(m0, m1):
-                sum_lanes(isa, v1 - v0, acc_tile, sums)
-                memcpy(dw + (group * xp.co + k0 + k) * plan.w_rest + c0 * xp.taps + v0, sums,
+                memcpy(dw + (group * xp.co + k0 + k) * plan.w_rest + c0 * xp.taps + v0, acc_tile,
                        (v1 - v0) * sizeof(real))
-                acc_tile += (v1 - v0) * lanes
+                acc_tile += v1 - v0
 
 
 cdef int weight_gradient(const fc_isa* isa, const Geometry* g, const real* x, const ptrdiff_t* xs,
@@ -1065,7 +1064,7 @@ cdef int weight_gradient(const fc_isa* isa, const Geometry* g, const real* x, co
     xp.x_size = rounded(xp.x_size * sizeof(real))
     plan.y_size = rounded(plan.y_size * sizeof(real)) if plan.copy_y else 0
     xp.scratch = (plan.acc_size + xp.x_size + plan.y_size
-                  + rounded(plan.wc * xp.taps * sizeof(int32_t) + FC_DOT_V * sizeof(real)))
+                  + rounded(plan.wc * xp.taps * sizeof(int32_t)))
     n_items = xp.groups * plan.n_kb * plan.n_wc
     threads = <int>imin(threads, imax(n_items, 1))
 
