@@ -465,3 +465,29 @@ def test_missing_input_gradient_is_reported():
     net(np.zeros((1, 2), np.float32))
     with pytest.raises(TypeError, match="backward of Silent: .* got None"):
         net.backward(np.zeros((1, 2), np.float32))
+
+
+# What PyTorch 2.13 computes in float64 from the same weights and batches; where PyTorch is
+# installed, test_nn_torch.py compares with it directly.
+GOLDEN_LOSSES = {
+    "avg": [2.55733632187, 8.14919668908, 3.10057130728, 2.50335159132, 2.31694932877]
+    + [2.85560114724, 2.21920174827, 2.75957063822, 2.36337872905, 2.48486206161],
+    "max": [2.55765300536, 8.15153920218, 3.10112758727, 2.50280086548, 2.3163895286]
+    + [2.85502798028, 2.21953200266, 2.75912132917, 2.36302008738, 2.48467466193],
+}
+
+
+@pytest.mark.parametrize("pool", GOLDEN_LOSSES)
+def test_golden_loss_trace_of_lenet(pool):
+    net = nn.lenet("sigmoid", pool, seed=0, dtype=np.float64)
+    optimizer, criterion = nn.SGD(net.parameters(), lr=0.9, momentum=0.5), nn.CrossEntropyLoss()
+    rng = np.random.default_rng(5)
+    losses = []
+    for _ in range(10):
+        x, labels = rng.random((4, 1, 28, 28)), rng.integers(0, 10, 4)
+        net.zero_grad()
+        losses.append(criterion(net(x), labels))
+        net.backward(criterion.backward(), need_input_grad=False)
+        optimizer.step()
+    # Twelve digits are written down; rounding differs below 1e-13.
+    np.testing.assert_allclose(losses, GOLDEN_LOSSES[pool], rtol=1e-11)

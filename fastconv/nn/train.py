@@ -631,8 +631,8 @@ def fit(
     loss : Loss, optional
         Default :class:`CrossEntropyLoss`. It has to be a mean over the batch.
     seed : int or None
-        Fixes the order of the images; None is another order each time. A resumed run takes the state of the generator from the
-        checkpoint instead.
+        Fixes the order of the images; None is another order each time. A resumed run takes
+        the state of the generator from the checkpoint instead.
     shuffle : bool
         Whether each epoch has a new random order.
     drop_last : bool
