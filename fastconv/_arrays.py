@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+FLOAT16, FLOAT32, FLOAT64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
 _KERNEL_DTYPES = (FLOAT32, FLOAT64)
 _EXACT = 2**53  # integers up to here are exact in float64
 
@@ -15,7 +15,10 @@ def as_array(name: str, value) -> np.ndarray:
         if not hasattr(value, "__array__") and hasattr(value, "__dlpack__"):
             value = np.from_dlpack(value)
         else:
-            value = np.asarray(value)
+            try:
+                value = np.asarray(value)
+            except ValueError as error:  # nested lists of unequal lengths
+                raise ValueError(f"{name}: cannot be made an array: {error}") from None
     if value.dtype not in _KERNEL_DTYPES and (
         value.dtype.kind not in "fiub" or value.dtype.itemsize > 8
     ):
@@ -23,26 +26,30 @@ def as_array(name: str, value) -> np.ndarray:
     return value
 
 
-def compute_dtype(*arrays: np.ndarray) -> np.dtype:
-    """float32 or float64: what NumPy promotes to; integers are exact in float64."""
+def dtypes(*arrays: np.ndarray) -> tuple[np.dtype, np.dtype]:
+    """(float32 or float64 to compute in, dtype of the result).
+
+    They are what NumPy promotes to, except that float16 is computed in float32, and integers in
+    float64, where they are exact, which is also their result's dtype.
+    """
     first = arrays[0].dtype
-    if first in _KERNEL_DTYPES and all(a.dtype == first for a in arrays):
-        return FLOAT32 if first == FLOAT32 else FLOAT64
-    dtype = np.result_type(*arrays)
+    if first is FLOAT32 or first is FLOAT64:
+        for a in arrays:
+            if a.dtype is not first:
+                break
+        else:
+            return first, first
+    dtype = np.result_type(*(a.dtype for a in arrays))
     if dtype.kind != "f":
-        return FLOAT64
-    return FLOAT32 if dtype.itemsize <= 4 else FLOAT64
-
-
-def result_dtype(*arrays: np.ndarray) -> np.dtype:
-    """The dtype of a result: as computed, but float16 stays float16."""
-    dtype = np.result_type(*arrays)
-    return dtype if dtype == np.float16 else compute_dtype(*arrays)
+        return FLOAT64, FLOAT64
+    if dtype.itemsize == 2:
+        return FLOAT32, FLOAT16
+    return (FLOAT32, FLOAT32) if dtype.itemsize == 4 else (FLOAT64, FLOAT64)
 
 
 def converted(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """`array` as a kernel takes it: `dtype`, in native byte order, aligned, of any strides."""
-    if array.dtype == dtype and array.dtype.isnative and array.flags.aligned:
+    if array.dtype == dtype and array.flags.aligned:
         return array
     if array.dtype.kind in "iu" and array.dtype.itemsize == 8 and array.size:
         low, high = int(array.min()), int(array.max())
@@ -115,7 +122,6 @@ class Result:
             checked_out(out, public if has_batch else public[1:], target_dtype)
             direct = (
                 out.dtype == dtype
-                and out.dtype.isnative
                 and out.flags.aligned
                 and not any(np.may_share_memory(out, a) for a in inputs if a is not None)
                 and (out.flags.c_contiguous or (not contiguous and _distinct(out)))

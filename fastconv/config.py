@@ -48,7 +48,8 @@ class Settings:
     num_threads: int
 
 
-_overrides: ContextVar[Settings | None] = ContextVar("fastconv_settings", default=None)
+# what the `using` blocks round the running code change
+_overrides: ContextVar[_Override | None] = ContextVar("fastconv_settings", default=None)
 _process: Settings | None = None  # from the environment and set_num_threads
 
 
@@ -61,7 +62,26 @@ def current() -> Settings:
     ...     current().num_threads
     1
     """
-    return _overrides.get() or _process or _from_environment()
+    override = _overrides.get()
+    process = _process or _from_environment()
+    return process if override is None else override.over(process)
+
+
+class _Override:
+    """The changes of a block and of those round it, applied once to the settings they change."""
+
+    __slots__ = ("_last", "changes")
+
+    def __init__(self, changes: dict):
+        self.changes = changes
+        self._last = (None, None)  # replaced as one, for threads that share a context
+
+    def over(self, process: Settings) -> Settings:
+        base, result = self._last
+        if base is not process:
+            result = replace(process, **self.changes)
+            self._last = process, result
+        return result
 
 
 def _from_environment() -> Settings:
@@ -106,6 +126,9 @@ def _one_of(name: str, value, valid):
 def _valid_isa(name: str, value: str | None) -> str | None:
     if value is None:
         return None
+    from fastconv import registry
+
+    registry.require("native")
     from fastconv.backends.native import available_isas, isa_names
 
     if value not in isa_names():
@@ -172,7 +195,10 @@ class using(ContextDecorator):  # noqa: N801  (used as a function: `with using(.
         return using(**self._changes)
 
     def __enter__(self):
-        self._tokens.append(_overrides.set(replace(current(), **self._changes)))
+        current()  # a bad environment variable raises here
+        outer = _overrides.get()
+        changes = self._changes if outer is None else outer.changes | self._changes
+        self._tokens.append(_overrides.set(_Override(changes)))
         return self
 
     def __exit__(self, *exc):
@@ -183,7 +209,8 @@ class using(ContextDecorator):  # noqa: N801  (used as a function: `with using(.
 def set_num_threads(n: int) -> None:
     """Set how many threads a call may use, in the whole process.
 
-    Small work uses fewer; results do not depend on the number.
+    Small work uses fewer; results do not depend on the number. A block of `using(num_threads=)`
+    keeps its own number.
 
     Parameters
     ----------

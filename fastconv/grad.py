@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv import registry
-from fastconv._arrays import Result, as_array, batched, compute_dtype, converted, result_dtype
+from fastconv._arrays import Result, as_array, batched, converted, dtypes
 from fastconv.ops import elementwise
-from fastconv.spec import array_spec, conv_spec, pool_spec, unpool_spec
+from fastconv.spec import array_spec, conv_spec, pool_spec, shape_of, unpool_spec
 
 __all__ = [
     "avg_pool2d",
@@ -27,18 +27,22 @@ __all__ = [
 
 def _shape(name, value, layout="NCHW"):
     """((N, C, H, W), whether there was a batch axis) from a size given as a tuple."""
-    try:
-        shape = tuple(int(n) for n in value)
-    except TypeError:
-        raise TypeError(f"{name}: expected a tuple of integers, got {value!r}") from None
-    if len(shape) not in (3, 4) or any(n < 0 for n in shape):
-        raise ValueError(f"{name}: expected three or four sizes of at least 0, got {shape}")
+    shape = shape_of(name, value, 3, 4)
     has_batch = len(shape) == 4
     if not has_batch:
         shape = (1, *shape)
     if layout == "NHWC":
         shape = (shape[0], shape[3], shape[1], shape[2])
     return shape, has_batch
+
+
+def _same_batch(name, has_batch, other, other_has_batch):
+    if has_batch != other_has_batch:
+        raise ValueError(
+            f"{name}: expected a batch axis exactly where {other} has one, "
+            f"got {name} {'with' if has_batch else 'without'} and {other} "
+            f"{'with' if other_has_batch else 'without'}"
+        )
 
 
 def _checked(name, array, shape):
@@ -89,9 +93,10 @@ def conv2d_input(
     array([[[-1.,  0.,  1.]]])
     """
     w, dy = as_array("weight", weight), as_array("grad_output", grad_output)
-    dtype, target = compute_dtype(w, dy), result_dtype(w, dy)
+    dtype, target = dtypes(w, dy)
     shape, has_batch = _shape("input_size", input_size, layout)
-    dy, _ = batched("grad_output", dy, layout)
+    dy, dy_has_batch = batched("grad_output", dy, layout)
+    _same_batch("grad_output", dy_has_batch, "input_size", has_batch)
     spec = conv_spec(shape, w.shape, stride, padding, dilation, groups, dtype)
     _checked("grad_output", dy, spec.output_shape)
     impl = registry.choose("conv2d_input", spec, method, backend)
@@ -145,10 +150,11 @@ def conv2d_weight(
     array([[[[3., 6.]]]])
     """
     x, dy = as_array("input", input), as_array("grad_output", grad_output)
-    dtype, target = compute_dtype(x, dy), result_dtype(x, dy)
-    x, _ = batched("input", x, layout)
-    dy, _ = batched("grad_output", dy, layout)
-    weight_shape, _ = _shape("weight_size", weight_size)
+    dtype, target = dtypes(x, dy)
+    x, has_batch = batched("input", x, layout)
+    dy, dy_has_batch = batched("grad_output", dy, layout)
+    _same_batch("grad_output", dy_has_batch, "input", has_batch)
+    weight_shape = shape_of("weight_size", weight_size, 4)
     spec = conv_spec(x.shape, weight_shape, stride, padding, dilation, groups, dtype)
     _checked("grad_output", dy, spec.output_shape)
     impl = registry.choose("conv2d_weight", spec, method, backend)
@@ -178,7 +184,7 @@ def conv2d_bias(grad_output, *, layout="NCHW", backend=None, out=None):
     array([40., 40., 40.])
     """
     dy = as_array("grad_output", grad_output)
-    dtype, target = compute_dtype(dy), result_dtype(dy)
+    dtype, target = dtypes(dy)
     dy, _ = batched("grad_output", dy, layout)
     spec = array_spec(dy.shape, dtype)
     impl = registry.choose("conv2d_bias", spec, "auto", backend)
@@ -221,13 +227,14 @@ def max_pool2d(grad_output, indices, input_size, *, layout="NCHW", backend=None,
             [5., 0.]]])
     """
     dy = as_array("grad_output", grad_output)
-    dtype, target = compute_dtype(dy), result_dtype(dy)
+    dtype, target = dtypes(dy)
     indices = np.asarray(indices)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"indices: expected integers, got dtype {indices.dtype}")
     _checked("indices", indices, dy.shape)
     shape, has_batch = _shape("input_size", input_size, layout)
-    dy, _ = batched("grad_output", dy, layout)
+    dy, dy_has_batch = batched("grad_output", dy, layout)
+    _same_batch("grad_output", dy_has_batch, "input_size", has_batch)
     indices, _ = batched("indices", indices, layout)
     if dy.shape[:2] != shape[:2]:
         raise ValueError(
@@ -284,9 +291,10 @@ out
             [1., 1.]]])
     """
     dy = as_array("grad_output", grad_output)
-    dtype, target = compute_dtype(dy), result_dtype(dy)
+    dtype, target = dtypes(dy)
     shape, has_batch = _shape("input_size", input_size, layout)
-    dy, _ = batched("grad_output", dy, layout)
+    dy, dy_has_batch = batched("grad_output", dy, layout)
+    _same_batch("grad_output", dy_has_batch, "input_size", has_batch)
     spec = pool_spec(
         shape,
         kernel_size,

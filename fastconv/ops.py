@@ -18,11 +18,10 @@ from fastconv._arrays import (
     Result,
     as_array,
     batched,
-    compute_dtype,
     converted,
-    result_dtype,
+    dtypes,
 )
-from fastconv.spec import array_spec, conv_spec, pool_spec
+from fastconv.spec import array_spec, conv_spec, pool_spec, shape_of, unpool_spec
 
 __all__ = ["avg_pool2d", "choose_conv_method", "conv2d", "explain", "max_pool2d"]
 
@@ -107,8 +106,7 @@ def conv2d(
         raise ValueError(
             f"activation: expected one of None, relu, sigmoid, tanh, got {activation!r}"
         )
-    dtype = compute_dtype(*given)
-    target = result_dtype(*given)
+    dtype, target = dtypes(*given)
     x, has_batch = batched("input", x, layout)
     spec = conv_spec(x.shape, w.shape, stride, padding, dilation, groups, dtype)
     impl = registry.choose("conv2d", spec, method, backend)
@@ -180,7 +178,7 @@ def max_pool2d(
             [13, 15]]]))
     """
     x = as_array("input", input)
-    dtype = compute_dtype(x)
+    dtype, _ = dtypes(x)
     target = x.dtype if x.dtype.isnative else x.dtype.newbyteorder("=")
     x, has_batch = batched("input", x, layout)
     spec = pool_spec(x.shape, kernel_size, stride, padding, dilation, ceil_mode, dtype)
@@ -250,7 +248,7 @@ def avg_pool2d(
             [ 4.5   ,  7.5   ,  4.    ]]])
     """
     x = as_array("input", input)
-    dtype, target = compute_dtype(x), result_dtype(x)
+    dtype, target = dtypes(x)
     x, has_batch = batched("input", x, layout)
     spec = pool_spec(
         x.shape,
@@ -278,7 +276,7 @@ def elementwise(op: str, names: tuple[str, ...], arrays, backend, out):
             raise ValueError(
                 f"{name}: expected the shape of {names[0]} {arrays[0].shape}, got {a.shape}"
             )
-    dtype, target = compute_dtype(*arrays), result_dtype(*arrays)
+    dtype, target = dtypes(*arrays)
     shape = arrays[0].shape
     spec = array_spec(shape, dtype)
     impl = registry.choose(op, spec, "auto", backend)
@@ -321,8 +319,71 @@ def tanh(input, *, backend=None, out=None):
     return elementwise("tanh", ("input",), (input,), backend, out)
 
 
-_CONV_OPS = ("conv2d", "conv2d_input", "conv2d_weight")
-_POOL_OPS = ("max_pool2d", "avg_pool2d")
+_ELEMENTWISE = ("relu", "sigmoid", "tanh", "relu_backward", "sigmoid_backward", "tanh_backward")
+
+
+def _conv_call(shape, weight_shape, dtype, *args, **kwargs):
+    weight_shape = shape_of("weight_shape", weight_shape, 4)
+    return conv_spec(_with_batch(shape), weight_shape, *args, **kwargs, dtype=dtype)
+
+
+def _max_pool_call(shape, kernel_size, dtype, stride=None, padding=0, dilation=1, ceil_mode=False):
+    return pool_spec(_with_batch(shape), kernel_size, stride, padding, dilation, ceil_mode, dtype)
+
+
+def _avg_pool_call(
+    shape,
+    kernel_size,
+    dtype,
+    stride=None,
+    padding=0,
+    ceil_mode=False,
+    count_include_pad=True,
+    divisor_override=None,
+):
+    return pool_spec(
+        _with_batch(shape),
+        kernel_size,
+        stride,
+        padding,
+        1,
+        ceil_mode,
+        dtype,
+        count_include_pad,
+        divisor_override,
+    )
+
+
+def _unpool_call(shape, kernel_size, dtype, *args, **kwargs):
+    pooled = _max_pool_call(shape, kernel_size, dtype, *args, **kwargs)
+    return unpool_spec(pooled.input_shape, pooled.output_shape, dtype)
+
+
+def _array_call(shape, weight_shape, dtype):
+    return array_spec(tuple(shape), dtype)
+
+
+def _bias_call(shape, weight_shape, dtype):
+    return array_spec(_with_batch(shape), dtype)
+
+
+def _with_batch(shape):
+    shape = shape_of("input_shape", shape, 3, 4)
+    return shape if len(shape) == 4 else (1, *shape)
+
+
+# how each op of the registry makes its spec from what `explain` is given
+_CALLS = {
+    "conv2d": _conv_call,
+    "conv2d_input": _conv_call,
+    "conv2d_weight": _conv_call,
+    "conv2d_bias": _bias_call,
+    "max_pool2d": _max_pool_call,
+    "max_pool2d_backward": _unpool_call,
+    "avg_pool2d": _avg_pool_call,
+    "avg_pool2d_backward": _avg_pool_call,
+    **dict.fromkeys(_ELEMENTWISE, _array_call),
+}
 
 
 def explain(
@@ -339,10 +400,14 @@ def explain(
 
     Parameters
     ----------
-    op : {"conv2d", "conv2d_input", "conv2d_weight", "max_pool2d", "avg_pool2d"}
+    op : str
+        "conv2d", "max_pool2d" or "avg_pool2d"; for the gradients "conv2d_input", "conv2d_weight",
+        "conv2d_bias", "max_pool2d_backward", "avg_pool2d_backward"; "relu", "sigmoid" and "tanh",
+        also with "_backward".
     input_shape : tuple of int
+        (N, C, H, W) or (C, H, W); for "conv2d_bias" that of `grad_output`.
     weight_shape : tuple of int
-        For the pools: `kernel_size`.
+        (K, C / groups, R, S); for the pools their `kernel_size`.
     *args, **kwargs
         stride, padding and so on, as in the call itself.
     dtype : dtype
@@ -353,36 +418,25 @@ def explain(
     fastconv.registry.Explanation
         Printing it tells the choice.
 
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        As the call itself would.
+
     Examples
     --------
     >>> import fastconv as fc
     >>> fc.explain("conv2d", (1, 8, 9, 9), (4, 8, 3, 3), backend="reference").chosen.method
     'direct'
     """
-    if op not in _CONV_OPS + _POOL_OPS:
-        raise ValueError(f"op: expected one of {', '.join(_CONV_OPS + _POOL_OPS)}, got {op!r}")
-    input_shape = tuple(input_shape)
-    if len(input_shape) == 3:
-        input_shape = (1, *input_shape)
-    if op in _CONV_OPS:
-        if weight_shape is None:
-            raise TypeError(f"weight_shape: {op} needs it, got None")
-        spec = conv_spec(
-            input_shape,
-            tuple(weight_shape),
-            *args,
-            **kwargs,
-            dtype=compute_dtype(np.empty(0, dtype)),
-        )
-    else:
-        if op == "avg_pool2d":
-            names = ("stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
-            kwargs |= dict(zip(names, args, strict=False))
-            args = ()
-        spec = pool_spec(
-            input_shape, weight_shape, *args, **kwargs, dtype=compute_dtype(np.empty(0, dtype))
-        )
-    return registry.explain(op, spec, method, backend)
+    if op not in _CALLS:
+        raise ValueError(f"op: expected one of {', '.join(_CALLS)}, got {op!r}")
+    if weight_shape is None and _CALLS[op] not in (_array_call, _bias_call):
+        raise TypeError(f"weight_shape: {op} needs it, got None")
+    dtype, _ = dtypes(as_array("dtype", np.empty(0, dtype)))
+    return registry.explain(
+        op, _CALLS[op](input_shape, weight_shape, dtype, *args, **kwargs), method, backend
+    )
 
 
 def choose_conv_method(input, weight, stride=1, padding=0, dilation=1, groups=1, *, backend=None):
@@ -405,7 +459,7 @@ def choose_conv_method(input, weight, stride=1, padding=0, dilation=1, groups=1,
     'direct'
     """
     x, w = as_array("input", input), as_array("weight", weight)
-    dtype = compute_dtype(x, w)
+    dtype, _ = dtypes(x, w)
     x, _ = batched("input", x, "NCHW")
     spec = conv_spec(x.shape, w.shape, stride, padding, dilation, groups, dtype)
     return registry.choose("conv2d", spec, "auto", backend).method

@@ -65,6 +65,21 @@ def _rows(backend: str) -> dict[str, tuple[Impl, ...]]:
     return by_op
 
 
+def require(backend: str) -> None:
+    """Import a backend.
+
+    Raises
+    ------
+    ImportError
+        Saying what to install, when it cannot be imported.
+
+    Examples
+    --------
+    >>> require("reference")
+    """
+    _rows(_known_backend(backend))
+
+
 def why_missing(backend: str) -> str | None:
     """Why a backend cannot be used here; None when it can.
 
@@ -129,11 +144,14 @@ def choose(op: str, spec: Any, method: str = "auto", backend: str | None = None)
         When the backend cannot be imported.
     """
     settings = current()
-    if method == "auto" and settings.method != "auto" and op.startswith("conv2d"):
-        # a block's method binds the ops that have it: the gradient of a bias has but one
-        if op != "conv2d_bias":
-            method = settings.method
+    if method == "auto" and settings.method != "auto":
+        method = _block_method(op, settings.method)
     return _choose(op, spec, method, backend or settings.backend, settings.isa)
+
+
+def _block_method(op: str, method: str) -> str:
+    # `using(method=)` binds the ops that have methods: pools and the bias gradient have one each
+    return method if op in ("conv2d", "conv2d_input", "conv2d_weight") else "auto"
 
 
 @lru_cache(maxsize=4096)
@@ -174,16 +192,20 @@ class Explanation:
         What would run.
     passed_over : tuple of (Impl, str)
         The other rows, each with the reason.
+    missing : tuple of (str, str)
+        Backends that cannot be imported, each with the reason.
     """
 
     op: str
     spec: Any
     chosen: Impl
     passed_over: tuple[tuple[Impl, str], ...]
+    missing: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
         lines = [f"{self.op}: {self.chosen} runs"]
         lines += [f"  not {row}: {reason}" for row, reason in self.passed_over]
+        lines += [f"  not {backend}: {reason}" for backend, reason in self.missing]
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -192,6 +214,8 @@ class Explanation:
 def explain(op: str, spec: Any, method: str = "auto", backend: str | None = None) -> Explanation:
     """The choice for a spec, and why the other rows were passed over."""
     chosen = choose(op, spec, method, backend)
+    if method == "auto":
+        method = _block_method(op, current().method)
     others = []
     for row in implementations(op):
         if row is chosen:
@@ -205,4 +229,5 @@ def explain(op: str, spec: Any, method: str = "auto", backend: str | None = None
             share = row.cost(spec) / chosen.cost(spec)
             reason = f"about {share:.2g} times the cost of {chosen.method}"
         others.append((row, reason))
-    return Explanation(op, spec, chosen, tuple(others))
+    missing = tuple((name, reason) for name in BACKENDS if (reason := why_missing(name)))
+    return Explanation(op, spec, chosen, tuple(others), missing)

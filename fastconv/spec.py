@@ -28,6 +28,7 @@ Pair = tuple[int, int]
 Four = tuple[int, int, int, int]
 
 _CACHE_SIZE = 4096
+_LIMIT = 2**31  # compiled drivers keep sizes and steps well inside 64 bits
 _NAMED_PADDING = ("same", "same_lower", "valid")
 
 
@@ -191,7 +192,30 @@ def _integer(name: str, value, least: int) -> int:
             ) from None
     if value < least:
         raise ValueError(f"{name}: expected at least {least}, got {value}")
+    if value >= _LIMIT:
+        raise ValueError(f"{name}: expected less than 2**31, got {value}")
     return value
+
+
+def shape_of(name: str, value, *lengths: int) -> tuple[int, ...]:
+    """A shape given as a sequence of integers, of one of these lengths.
+
+    Examples
+    --------
+    >>> shape_of("input_size", [1, 3, 8, 8], 4)
+    (1, 3, 8, 8)
+    """
+    if type(value) is tuple and len(value) in lengths and all(type(n) is int for n in value):
+        if min(value) >= 0:
+            return value
+    try:
+        shape = tuple(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected a tuple of integers, got {value!r}") from None
+    if len(shape) not in lengths:
+        expected = " or ".join(map(str, lengths))
+        raise ValueError(f"{name}: expected {expected} sizes, got {shape}")
+    return tuple(_integer(name, n, 0) for n in shape)
 
 
 def pair(name: str, value, least: int = 1) -> Pair:
@@ -210,7 +234,7 @@ def pair(name: str, value, least: int = 1) -> Pair:
     >>> pair("stride", 2), pair("stride", (2, 1))
     ((2, 2), (2, 1))
     """
-    if type(value) is int and value >= least:
+    if type(value) is int and least <= value < _LIMIT:
         return value, value
     if isinstance(value, (tuple, list, np.ndarray)):
         if len(value) == 1:
@@ -234,7 +258,7 @@ def _same(size: int, kernel: int, stride: int, dilation: int, lower: bool) -> Pa
 
 def _padding(padding, extent: Pair, kernel: Pair, stride: Pair, dilation: Pair) -> Four:
     """(top, bottom, left, right) from any of the accepted forms."""
-    if type(padding) is int and padding >= 0:
+    if type(padding) is int and 0 <= padding < _LIMIT:
         return padding, padding, padding, padding
     if isinstance(padding, str):
         if padding == "valid":
@@ -316,8 +340,8 @@ def conv_spec(
 def _conv_spec(input_shape, weight_shape, stride, padding, dilation, groups, dtype) -> ConvSpec:
     N, C, H, W = input_shape
     K, c, R, S = weight_shape
-    if C < 1:
-        raise ValueError(f"input: expected at least one channel, got shape {input_shape}")
+    if C < 1 or H < 1 or W < 1:
+        raise ValueError(f"input: expected C, H and W of at least 1, got shape {input_shape}")
     if K < 1 or R < 1 or S < 1:
         raise ValueError(f"weight: expected K, R and S of at least 1, got shape {weight_shape}")
     if C % groups or K % groups:
@@ -362,7 +386,7 @@ def pool_spec(
     stride : int or pair, optional
         Default: `kernel_size`.
     padding : int, pair, "valid", "same", "same_lower" or ((top, bottom), (left, right))
-        At most half the window's reach ``dilation (kernel_size - 1) + 1``.
+        Numbers: at most half the kernel.
     dilation : int or pair
     ceil_mode : bool
         Round the output size up; a window that would start beyond input and left padding is
@@ -385,9 +409,15 @@ def pool_spec(
     kernel = pair("kernel_size", kernel_size)
     stride = kernel if stride is None else pair("stride", stride)
     dilation = pair("dilation", dilation)
+    named = isinstance(padding, str)
     padding = _padding(padding, input_shape[2:], kernel, stride, dilation)
+    if not named and (max(padding[:2]) > kernel[0] // 2 or max(padding[2:]) > kernel[1] // 2):
+        raise ValueError(
+            f"padding: expected at most half the {kernel[0]}x{kernel[1]} kernel, "
+            f"got (top, bottom, left, right) = {padding}"
+        )
     if divisor_override is not None:
-        divisor_override = _integer("divisor_override", divisor_override, -(2**63))
+        divisor_override = _integer("divisor_override", divisor_override, -_LIMIT)
         if divisor_override == 0:
             raise ValueError("divisor_override: expected a number other than 0, got 0")
     return _pool_spec(
@@ -405,13 +435,20 @@ def pool_spec(
 
 def _pooled_size(size, kernel, stride, before, after, dilation, ceil_mode) -> int:
     room = size + before + after - dilation * (kernel - 1) - 1
-    if room < 0:
-        return 0
     if not ceil_mode:
         return room // stride + 1
+    # rounding up lets a window into an input that is up to stride - 1 too small for it
     count = -(-room // stride) + 1
     # PyTorch: the last window has to start inside the input or its left padding
     return count - 1 if (count - 1) * stride >= size + before else count
+
+
+def _each_sees_a_pixel(size, kernel, stride, before, dilation, outputs) -> bool:
+    """Whether every window holds a pixel of the input: only dilated ones can miss it."""
+    return dilation == 1 or all(
+        any(0 <= p * stride + r * dilation - before < size for r in range(kernel))
+        for p in range(outputs)
+    )
 
 
 def _window_counts(size, kernel, stride, before, after, outputs, include_pad) -> tuple[int, ...]:
@@ -441,19 +478,22 @@ def _pool_spec(
     N, C, H, W = input_shape
     R, S = kernel
     top, bottom, left, right = padding
-    reach = dilation[0] * (R - 1) + 1, dilation[1] * (S - 1) + 1
-    for before, after, extent in ((top, bottom, reach[0]), (left, right, reach[1])):
-        if max(before, after) > extent // 2:
-            raise ValueError(
-                f"padding: expected at most half the window's reach {reach[0]}x{reach[1]}, "
-                f"got (top, bottom, left, right) = {padding}"
-            )
+    if C < 1 or H < 1 or W < 1:
+        raise ValueError(f"input: expected C, H and W of at least 1, got shape {input_shape}")
     P = _pooled_size(H, R, stride[0], top, bottom, dilation[0], ceil_mode)
     Q = _pooled_size(W, S, stride[1], left, right, dilation[1], ceil_mode)
     if P < 1 or Q < 1:
         raise ValueError(
             f"kernel_size: a {R}x{S} window (dilation {dilation}) does not fit the padded input of "
-            f"{H + top + bottom}x{W + left + right}; the output would be {P}x{Q}"
+            f"{H + top + bottom}x{W + left + right}; the output would be {max(P, 0)}x{max(Q, 0)}"
+        )
+    if not (
+        _each_sees_a_pixel(H, R, stride[0], top, dilation[0], P)
+        and _each_sees_a_pixel(W, S, stride[1], left, dilation[1], Q)
+    ):
+        raise ValueError(
+            f"padding: with dilation {dilation} some {R}x{S} windows would hold no pixel of the "
+            f"{H}x{W} input, got (top, bottom, left, right) = {padding}"
         )
     return PoolSpec(
         N,
