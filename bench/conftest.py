@@ -1,0 +1,155 @@
+"""pytest's side of the benchmarks: options, the comparison of a layer, the table at the end."""
+
+import copy
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import contenders
+import pytest
+import report
+import timing
+
+from fastconv.config import config as fastconv_config
+
+BOARD = pytest.StashKey[dict]()
+ROWS = pytest.StashKey[list]()
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("fastconv")
+    group.addoption("--rounds", type=int, default=15, help="samples of each contender (15)")
+    group.addoption("--threads", type=int, default=1, help="threads of everybody (1)")
+    group.addoption(
+        "--allocation",
+        choices=("fresh", "out"),
+        default="fresh",
+        help="fastconv's outputs: new arrays (the default, as the peers' are) or out=",
+    )
+
+
+def pytest_configure(config):
+    config.stash[BOARD], config.stash[ROWS] = {}, []
+
+
+def pytest_report_header(config):
+    names = [f"{name} {version}" for name, version in contenders.present().items()]
+    lines = [f"peers: {', '.join(names) or 'none'}"]
+    return lines + [f"missing peer: {line}" for line in contenders.missing()]
+
+
+def command(config):
+    """The command of this run, with file names instead of paths."""
+    parts = []
+    for argument in config.invocation_params.args:
+        option, equals, value = str(argument).partition("=")
+        if equals:
+            value = Path(value).name
+        elif os.path.isabs(option):
+            option = Path(option).name
+        parts.append(option + equals + value)
+    return " ".join(["pytest", *parts])
+
+
+def pytest_benchmark_update_machine_info(config, machine_info):
+    own = fastconv_config()
+    machine_info["fastconv"] = {
+        **own,
+        "cores": os.cpu_count(),
+        "threads": config.option.threads,
+        "peers": contenders.present(),
+        "missing": contenders.missing(),
+        "command": command(config),
+    }
+
+
+class Comparison:
+    """All selected contenders of one problem: checked, then timed in turn."""
+
+    def __init__(self, problem, names, option, timed):
+        self.problem, self.option = problem, option
+        self.errors, self.measured = {}, None
+        with timing.threads(option.threads):
+            right = []
+            # a copy takes its arrays along when it goes
+            for contender in copy.copy(problem).contenders(names):
+                try:
+                    timing.verify(contender)
+                    right.append(contender)
+                except Exception as error:  # it is the contender's own test that fails
+                    self.errors[contender.name] = error
+            if timed and right:
+                self.measured = timing.interleaved(right, option.rounds)
+        # what is reported later, without the arrays
+        self.of = {c.name: replace(c, call=None, expected=None, read=None) for c in right}
+
+    def row(self, name):
+        """What is saved of a contender: `extra_info` in the JSON."""
+        problem, contender, measured = self.problem, self.of[name], self.measured
+        seconds, peer = measured.median(name), measured.best_peer()
+        return {
+            "family": problem.family,
+            "layer": problem.layer,
+            "op": problem.op,
+            "shape": problem.shape,
+            "contender": name,
+            "kind": contender.kind,
+            "auto": contender.auto,
+            "note": contender.note,
+            "seconds": seconds,
+            "gflops": problem.flops / seconds / 1e9,
+            "gbytes": problem.bytes / seconds / 1e9,
+            "best_peer": peer,
+            "ratio": measured.ratio(name, peer) if peer else None,
+            "rounds": len(measured.samples[name]),
+            "calls_per_sample": measured.calls[name],
+            "dtype": str(contenders.DTYPE),
+            "threads": self.option.threads,
+            "isa": fastconv_config()["isa"] if contender.kind == "fastconv" else None,
+            "allocation": contender.allocation,
+        }
+
+
+@pytest.fixture
+def compare(request, benchmark):
+    """``compare(problems, layer, op, contender)`` measures a problem and reports a contender."""
+    config = request.config
+
+    def run(problems, layer, op, contender):
+        key = problems.__name__, layer, op
+        board = config.stash[BOARD]
+        if key not in board:
+            chosen = {"layer": layer, "op": op}
+            names = [
+                item.callspec.params["contender"]
+                for item in request.session.items
+                if item.function is request.function
+                and chosen.items() <= item.callspec.params.items()
+            ]
+            [problem] = [
+                p for p in problems(config.option.allocation) if (p.layer, p.op) == (layer, op)
+            ]
+            board[key] = Comparison(problem, names, config.option, benchmark.enabled)
+        comparison = board[key]
+        if contender in comparison.errors:
+            raise comparison.errors[contender]
+        if comparison.measured is None:
+            return
+        row = comparison.row(contender)
+        config.stash[ROWS].append(row)
+        benchmark.group = f"{row['family']}: {layer}, {op}"
+        benchmark.extra_info.update(row)
+        samples = comparison.measured.samples[contender]
+        timing.REPLAY.load(samples)
+        benchmark.pedantic(timing.REPLAY.advance, rounds=len(samples))
+
+    return run
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    rows = config.stash[ROWS]
+    if rows:
+        terminalreporter.section("fastconv and the best peer")
+        terminalreporter.write_line(report.text(rows))
+        for line in contenders.missing():
+            terminalreporter.write_line(f"missing peer: {line}")

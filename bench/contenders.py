@@ -1,0 +1,592 @@
+"""Who is measured on what.
+
+A problem is a layer and an operation. `problem.makers()` has a function for each contender, by
+name; calling it makes the contender, with data from a fixed seed and the float64 reference that it
+is checked against. fastconv's own contenders are the rows of its registry, so a new method or
+backend appears here by itself. A new peer is one more entry in `makers` and one in `PEERS`.
+"""
+
+from abc import ABC, abstractmethod
+from functools import cached_property, partial
+from importlib.metadata import version
+from importlib.util import find_spec
+from math import prod
+
+import baselines
+import numpy as np
+import pytest
+from layers import CONV, POOL, SINGLE, Conv, Pool
+from timing import Contender
+
+import fastconv as fc
+from fastconv import datasets, nn, registry
+
+# module -> (name, how to install it)
+PEERS = {"torch": ("PyTorch", "pip install 'fastconv[bench]'")}
+
+DTYPE = np.dtype(np.float32)
+EPS = float(np.finfo(DTYPE).eps)
+SEED = 20250101
+
+# plain loops run where one image is no more work than this, and on one image only
+LOOPS_FLOPS = 1_000_000
+
+CONV_OPS = {
+    "forward": "conv2d",
+    "input gradient": "conv2d_input",
+    "weight gradient": "conv2d_weight",
+}
+POOL_OPS = {
+    "max": "max_pool2d",
+    "max, indices": "max_pool2d",
+    "avg": "avg_pool2d",
+    "max gradient": "max_pool2d_backward",
+    "avg gradient": "avg_pool2d_backward",
+}
+
+
+def present():
+    """{name: version} of the peers that can be measured."""
+    return {name: version(module) for module, (name, _) in PEERS.items() if find_spec(module)}
+
+
+def missing():
+    """Name and remedy of each peer that is not installed."""
+    return [f"{name} ({how})" for module, (name, how) in PEERS.items() if not find_spec(module)]
+
+
+def uniform(rng, shape):
+    """Values between -1 and 1, so that the largest magnitude is known to the tolerances."""
+    return rng.uniform(-1, 1, shape).astype(DTYPE)
+
+
+def double(*arrays):
+    """The arrays in float64."""
+    return [a.astype(np.float64) for a in arrays]
+
+
+def loops_note(images):
+    """What an extrapolated figure has to say."""
+    return f"extrapolated from 1 of {images} images" if images > 1 else ""
+
+
+class Problem(ABC):
+    """A layer and an operation; subclasses say who can do it, and what is right.
+
+    Attributes
+    ----------
+    family, layer, op, shape : str
+    flops, bytes : int
+        Work and least traffic of one call; 0 where they are not counted.
+    allocation : {"fresh", "out", "reused"}
+        Whether fastconv's calls return a new array, are given one, or (layers) reuse their own.
+    """
+
+    flops = bytes = 0
+
+    def __init__(self, family, layer, op, shape, allocation="fresh"):
+        self.family, self.layer, self.op, self.shape = family, layer, op, shape
+        self.allocation = allocation
+
+    @abstractmethod
+    def makers(self):
+        """{name: function that makes the Contender}."""
+
+    def contenders(self, names):
+        """The contenders of these names."""
+        makers = self.makers()
+        return [makers[name]() for name in names]
+
+    def contender(self, name, kind, call, **more):
+        """A contender checked against the problem's own reference."""
+        given = {"expected": lambda: self.reference}
+        given["allocation"] = self.allocation if kind == "fastconv" else "fresh"
+        return Contender(name, kind, call, **{**given, **more})
+
+    def out(self, shape):
+        """Keyword arguments of a fastconv call: an output, where it is to be given one."""
+        return {"out": np.empty(shape, DTYPE)} if self.allocation == "out" else {}
+
+    def native_rows(self, op, spec):
+        """(name, registry row, whether it is what a plain call runs) of fastconv's compiled rows.
+
+        The name of a row of the native backend is its method, another's is preceded by the
+        backend's.
+        """
+        chosen = registry.choose(op, spec)
+        for row in registry.implementations(op):
+            if row.backend != "reference" and row.supports(spec) is None:
+                backend = "" if row.backend == "native" else f"{row.backend} "
+                yield f"fastconv {backend}{row.method}", row, row is chosen
+
+
+class ConvProblem(Problem):
+    """One of a convolution's three operations."""
+
+    def __init__(self, layer, op, allocation="fresh", family="Convolution"):
+        super().__init__(family, layer.name, op, str(layer), allocation)
+        self.conv, self.spec = layer, layer.spec(DTYPE)
+        self.flops, self.bytes = self.spec.flops, self.spec.bytes
+        self.options = (layer.stride, layer.padding, 1, layer.groups)
+
+    @cached_property
+    def data(self):
+        """x, w, b, dy."""
+        rng, spec = np.random.default_rng(SEED), self.spec
+        shapes = (spec.input_shape, spec.weight_shape, (spec.K,), spec.output_shape)
+        return [uniform(rng, shape) for shape in shapes]
+
+    def numpy(self, loops, spec, x, w, b, dy):
+        """The operation in plain NumPy."""
+        function = getattr(baselines, CONV_OPS[self.op] + ("_loops" if loops else ""))
+        arguments = {"forward": (x, w, b), "input gradient": (w, dy), "weight gradient": (x, dy)}
+        return function(spec, *arguments[self.op])
+
+    def expected(self, spec, x, w, b, dy):
+        """[(result in float64, length of the sums x eps x largest magnitude, which is 1)]."""
+        length = {
+            "forward": spec.C // spec.groups * spec.R * spec.S + 1,
+            "input gradient": spec.K // spec.groups * spec.R * spec.S,
+            "weight gradient": spec.N * spec.P * spec.Q,
+        }[self.op]
+        return [(self.numpy(False, spec, *double(x, w, b, dy)), length * EPS)]
+
+    @cached_property
+    def reference(self):
+        return self.expected(self.spec, *self.data)
+
+    def fastconv(self, x, w, b, dy, **how):
+        """The operation as a user of fastconv writes it; `how` is method, backend, out."""
+        call = partial(getattr(fc.grad, CONV_OPS[self.op], fc.conv2d), **how)
+        if self.op == "forward":
+            return lambda: call(x, w, b, *self.options)
+        if self.op == "input gradient":
+            return lambda: call(x.shape, w, dy, *self.options)
+        return lambda: call(x, w.shape, dy, *self.options)
+
+    def result_shape(self):
+        x, w, _, dy = self.data
+        return {"forward": dy, "input gradient": x, "weight gradient": w}[self.op].shape
+
+    def torch(self, channels_last, prepacked=False):
+        """The operation in PyTorch: (call, read)."""
+        import torch
+
+        memory = torch.channels_last if channels_last else torch.contiguous_format
+        x, w, b, dy = (torch.from_numpy(a) for a in self.data)
+        x, w, dy = (t.contiguous(memory_format=memory) for t in (x, w, dy))
+        stride, padding, dilation, groups = self.options
+        pairs = [[n, n] for n in (stride, padding, dilation)]
+
+        def read(result):
+            return (result.numpy(),)
+
+        if prepacked:
+            ops = torch.ops.mkldnn
+            w = ops._reorder_convolution_weight(
+                w, pairs[1], pairs[0], pairs[2], groups, list(x.shape)
+            )
+
+            def run():
+                return ops._convolution_pointwise(
+                    x, w, b, pairs[1], pairs[0], pairs[2], groups, "none", [], ""
+                )
+        elif self.op == "forward":
+
+            def run():
+                return torch.nn.functional.conv2d(x, w, b, *self.options)
+        else:
+            which = 0 if self.op == "input gradient" else 1
+            mask = [which == 0, which == 1, False]
+
+            def run():
+                return torch.ops.aten.convolution_backward(
+                    dy, x, w, None, *pairs, False, [0, 0], groups, mask
+                )[which]
+
+        return torch.inference_mode()(run), read
+
+    def makers(self):
+        makers = {}
+
+        def add(name, kind, make, **more):
+            makers[name] = lambda: self.contender(name, kind, make(), **more)
+
+        def peer(name, **how):
+            def make():
+                call, read = self.torch(**how)
+                return self.contender(name, "peer", call, read=read)
+
+            makers[name] = make
+
+        for name, row, auto in self.native_rows(CONV_OPS[self.op], self.spec):
+
+            def make(row=row):
+                out = self.out(self.result_shape())
+                return self.fastconv(*self.data, method=row.method, backend=row.backend, **out)
+
+            add(name, "fastconv", make, auto=auto)
+        if find_spec("torch"):
+            peer("PyTorch NCHW", channels_last=False)
+            peer("PyTorch channels_last", channels_last=True)
+            if self.op == "forward":
+                peer("PyTorch prepacked", channels_last=False, prepacked=True)
+        add("NumPy matmul", "baseline", lambda: partial(self.numpy, False, self.spec, *self.data))
+        if self.flops <= LOOPS_FLOPS * self.spec.N and self.spec.groups == 1:
+            makers["NumPy loops"] = partial(self.loops, "NumPy loops")
+            makers["Python loops"] = partial(self.loops, "Python loops")
+        return makers
+
+    def loops(self, name):
+        """Plain loops over the first image."""
+        images = self.spec.N
+        x, w, b, dy = self.data
+        x, dy = x[:1], dy[:1]
+        one = Conv("", x.shape, w.shape, *self.options[:2]).spec(DTYPE)
+        if name == "Python loops":
+            call = self.fastconv(x, w, b, dy, backend="reference")
+        else:
+            call = partial(self.numpy, True, one, x, w, b, dy)
+        return self.contender(
+            name,
+            "baseline",
+            call,
+            expected=lambda: self.expected(one, x, w, b, dy),
+            share=1 / images,
+            note=loops_note(images),
+        )
+
+
+class PoolProblem(Problem):
+    """Maximum or average pooling, forward or backward."""
+
+    def __init__(self, layer, op, allocation="fresh", family="Pooling"):
+        super().__init__(family, layer.name, op, str(layer), allocation)
+        self.pool, self.spec = layer, layer.spec(DTYPE)
+        self.flops, self.bytes = self.spec.flops, self.spec.bytes
+        if op in ("max, indices", "max gradient"):
+            self.bytes += 8 * prod(self.spec.output_shape)
+        self.options = (layer.kernel, layer.stride, layer.padding)
+
+    @cached_property
+    def data(self):
+        """x, dy, indices."""
+        rng, spec = np.random.default_rng(SEED), self.spec
+        x, dy = uniform(rng, spec.input_shape), uniform(rng, spec.output_shape)
+        return x, dy, baselines.max_pool2d(spec, x)[1]
+
+    def numpy(self, spec, x, dy, indices):
+        """The operation in plain NumPy."""
+        return {
+            "max": lambda: baselines.max_pool2d_values(spec, x),
+            "max, indices": lambda: baselines.max_pool2d(spec, x),
+            "avg": lambda: baselines.avg_pool2d(spec, x),
+            "max gradient": lambda: baselines.max_pool2d_backward(spec, dy, indices),
+            "avg gradient": lambda: baselines.avg_pool2d_backward(spec, dy),
+        }[self.op]
+
+    def expected(self, spec, x, dy, indices):
+        """A maximum is exact; sums are as in a convolution."""
+        result = self.numpy(spec, *double(x, dy), indices)()
+        if self.op == "max, indices":
+            return [(array, 0.0) for array in result]
+        return [(result, 0.0 if self.op == "max" else spec.R * spec.S * EPS)]
+
+    @cached_property
+    def reference(self):
+        return self.expected(self.spec, *self.data)
+
+    def fastconv(self, x, dy, indices, **how):
+        """The operation as a user of fastconv writes it; `how` is backend, out."""
+        size = x.shape
+        return {
+            "max": lambda: fc.max_pool2d(x, *self.options, **how),
+            "max, indices": lambda: fc.max_pool2d(x, *self.options, return_indices=True, **how),
+            "avg": lambda: fc.avg_pool2d(x, *self.options, **how),
+            "max gradient": lambda: fc.grad.max_pool2d(dy, indices, size, **how),
+            "avg gradient": lambda: fc.grad.avg_pool2d(dy, size, *self.options, **how),
+        }[self.op]
+
+    def read(self, result):
+        """Arrays of a result, as `expected` has them."""
+        return result if self.op == "max, indices" else (result,)
+
+    def torch(self, channels_last):
+        """The operation in PyTorch: (call, read). Its max pooling always makes indices."""
+        import torch
+
+        memory = torch.channels_last if channels_last else torch.contiguous_format
+        x, dy, indices = (torch.from_numpy(a).contiguous(memory_format=memory) for a in self.data)
+        kernel, stride, padding = ([n, n] for n in self.options)
+        aten, functional = torch.ops.aten, torch.nn.functional
+        run = {
+            "max": lambda: functional.max_pool2d(x, kernel, stride, padding),
+            "max, indices": lambda: functional.max_pool2d(
+                x, kernel, stride, padding, return_indices=True
+            ),
+            "avg": lambda: functional.avg_pool2d(x, kernel, stride, padding),
+            "max gradient": lambda: aten.max_pool2d_with_indices_backward(
+                dy, x, kernel, stride, padding, [1, 1], False, indices
+            ),
+            "avg gradient": lambda: aten.avg_pool2d_backward(
+                dy, x, kernel, stride, padding, False, True, None
+            ),
+        }[self.op]
+        return torch.inference_mode()(run), lambda r: [t.numpy() for t in self.read(r)]
+
+    def makers(self):
+        makers = {}
+        size = self.spec.input_shape if "gradient" in self.op else self.spec.output_shape
+
+        def add(name, kind, make, read=self.read, **more):
+            makers[name] = lambda: self.contender(name, kind, make(), read=read, **more)
+
+        def peer(name, channels_last):
+            def make():
+                call, read = self.torch(channels_last)
+                return self.contender(name, "peer", call, read=read)
+
+            makers[name] = make
+
+        for name, row, auto in self.native_rows(POOL_OPS[self.op], self.spec_of_op()):
+
+            def make(row=row):
+                return self.fastconv(*self.data, backend=row.backend, **self.out(size))
+
+            add(name, "fastconv", make, auto=auto)
+        if find_spec("torch"):
+            peer("PyTorch NCHW", False)
+            peer("PyTorch channels_last", True)
+        add("NumPy", "baseline", lambda: self.numpy(self.spec, *self.data))
+        if self.flops <= LOOPS_FLOPS * self.spec.N:
+            makers["Python loops"] = self.loops
+        return makers
+
+    def spec_of_op(self):
+        """What the registry is asked with."""
+        if self.op == "max gradient":
+            return fc.spec.unpool_spec(self.spec.input_shape, self.spec.output_shape, DTYPE)
+        return self.spec
+
+    def loops(self):
+        """The reference backend's loops over the first image."""
+        images = self.spec.N
+        first = [a[:1] for a in self.data]
+        one = Pool("", first[0].shape, *self.options).spec(DTYPE)
+        return self.contender(
+            "Python loops",
+            "baseline",
+            self.fastconv(*first, backend="reference"),
+            expected=lambda: self.expected(one, *first),
+            read=self.read,
+            share=1 / images,
+            note=loops_note(images),
+        )
+
+
+class LeNetProblem(Problem):
+    """The chapter's LeNet on real images: everybody starts from the same weights and batch."""
+
+    def __init__(self, op, pool, images, family, layer):
+        shape = f"({images}, 1, 28, 28), sigmoid, {pool} pooling"
+        super().__init__(family, layer, op, shape, "reused")
+        self.pool, self.images = pool, images
+        convs = (
+            Conv("", (images, 1, 28, 28), (6, 1, 5, 5), padding=2),
+            Conv("", (images, 6, 14, 14), (16, 6, 5, 5)),
+        )
+        pools = Pool("", (images, 6, 28, 28), 2, 2), Pool("", (images, 16, 10, 10), 2, 2)
+        self.specs = [(c.spec(DTYPE), p.spec(DTYPE)) for c, p in zip(convs, pools, strict=True)]
+
+    @cached_property
+    def data(self):
+        """Images and labels."""
+        train, _ = datasets.embedded_sample()
+        train = train.take(self.images)
+        return train.inputs(), train.labels.astype(np.int64)
+
+    def net(self):
+        """fastconv's network, always with the same weights."""
+        return nn.lenet("sigmoid", self.pool, seed=SEED)
+
+    def torch_net(self):
+        """Its twin."""
+        from torch import from_numpy
+        from torch import nn as t
+
+        pool = t.AvgPool2d if self.pool == "avg" else t.MaxPool2d
+        twin = t.Sequential(
+            t.Conv2d(1, 6, 5, padding=2), t.Sigmoid(), pool(2),
+            t.Conv2d(6, 16, 5), t.Sigmoid(), pool(2), t.Flatten(),
+            t.Linear(400, 120), t.Sigmoid(), t.Linear(120, 84), t.Sigmoid(), t.Linear(84, 10),
+        )  # fmt: skip
+        twin.load_state_dict({k: from_numpy(v) for k, v in self.net().state_dict().items()})
+        return twin
+
+
+class StepProblem(LeNetProblem):
+    """A training step: forward, cross-entropy, backward, plain SGD."""
+
+    LEARNING_RATE = 0.9
+
+    def __init__(self, pool, images=256):
+        super().__init__(
+            "batch 256" if images == 256 else f"batch {images}",
+            pool, images, "Training step", f"LeNet, {pool} pooling",
+        )  # fmt: skip
+
+    @cached_property
+    def reference(self):
+        """Loss and gradients of the first step in float64.
+
+        The loss within 1e-5 of its value, each gradient within 1e-4 of its largest element: some
+        ten times what PyTorch's float32 is off by.
+        """
+        x, labels = self.data
+        weights = double(*self.net().state_dict().values())
+        loss, gradients = baselines.lenet_gradients(
+            weights, x.astype(np.float64), labels, self.pool, self.specs
+        )
+        return [(loss, 1e-5 * loss), *((g, 1e-4 * np.abs(g).max()) for g in gradients)]
+
+    def fastconv(self):
+        net, (x, labels) = self.net(), self.data
+        loss, optimizer = nn.CrossEntropyLoss(), nn.SGD(net.parameters(), lr=self.LEARNING_RATE)
+        net.train()
+
+        def step():
+            optimizer.zero_grad()
+            value = loss(net(x), labels)
+            net.backward(loss.backward(), need_input_grad=False)
+            optimizer.step()
+            return value
+
+        def read(value):
+            return [value, *(p.grad for p in net.parameters())]
+
+        return self.contender("fastconv.nn", "fastconv", step, read=read, auto=True)
+
+    def torch(self):
+        import torch
+
+        net, (x, labels) = self.torch_net(), map(torch.from_numpy, self.data)
+        optimizer = torch.optim.SGD(net.parameters(), lr=self.LEARNING_RATE)
+
+        def step():
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(net(x), labels)
+            loss.backward()
+            optimizer.step()
+            return loss.item()
+
+        def read(value):
+            return [value, *(p.grad.numpy() for p in net.parameters())]
+
+        return self.contender("PyTorch eager", "peer", step, read=read)
+
+    def numpy(self):
+        weights, (x, labels) = list(self.net().state_dict().values()), self.data
+
+        def step():
+            loss, gradients = baselines.lenet_gradients(weights, x, labels, self.pool, self.specs)
+            for w, g in zip(weights, gradients, strict=True):
+                w -= self.LEARNING_RATE * g
+            return loss, *gradients
+
+        return self.contender("NumPy matmul", "baseline", step, read=lambda result: result)
+
+    def makers(self):
+        makers = {"fastconv.nn": self.fastconv}
+        if find_spec("torch"):
+            makers["PyTorch eager"] = self.torch
+        return makers | {"NumPy matmul": self.numpy}
+
+
+class InferenceProblem(LeNetProblem):
+    """The scores of one image."""
+
+    def __init__(self, pool):
+        super().__init__("inference", pool, 1, "One image", f"LeNet, {pool} pooling")
+
+    @cached_property
+    def reference(self):
+        """Scores in float64; the longest sum has 400 terms, the largest score is the magnitude."""
+        weights = double(*self.net().state_dict().values())
+        scores = baselines.lenet_forward(weights, *double(self.data[0]), self.pool, self.specs)[0]
+        return [(scores, 400 * EPS * np.abs(scores).max())]
+
+    def fastconv(self):
+        net, x = self.net().eval(), self.data[0]
+        return self.contender("fastconv.nn", "fastconv", lambda: net(x), auto=True)
+
+    def torch(self):
+        import torch
+
+        net, x = self.torch_net().eval(), torch.from_numpy(self.data[0])
+        call = torch.inference_mode()(lambda: net(x))
+        return self.contender("PyTorch eager", "peer", call, read=lambda y: (y.numpy(),))
+
+    def makers(self):
+        makers = {"fastconv.nn": self.fastconv}
+        if find_spec("torch"):
+            makers["PyTorch eager"] = self.torch
+        return makers
+
+
+class SingleImage:
+    """Call overhead: no method is named, with a fresh output and with a given one."""
+
+    def makers(self):
+        own = {}
+        for name, allocation in (("fastconv", "fresh"), ("fastconv out=", "out")):
+
+            def make(name=name, allocation=allocation):
+                self.allocation = allocation
+                call = self.fastconv(*self.data, **self.out(self.spec.output_shape))
+                return self.contender(name, "fastconv", call, auto=allocation == "fresh")
+
+            own[name] = make
+        others = super().makers()
+        return own | {n: m for n, m in others.items() if not n.startswith("fastconv")}
+
+
+class SingleConv(SingleImage, ConvProblem):
+    """A convolution of one image."""
+
+
+class SinglePool(SingleImage, PoolProblem):
+    """A pooling of one image."""
+
+
+def convolutions(allocation="fresh"):
+    """Problems of bench/test_conv.py."""
+    return [ConvProblem(layer, op, allocation) for layer in CONV for op in CONV_OPS]
+
+
+def poolings(allocation="fresh"):
+    """Problems of bench/test_pool.py."""
+    return [PoolProblem(layer, op, allocation) for layer in POOL for op in POOL_OPS]
+
+
+def training_steps(allocation="fresh"):
+    """Problems of bench/test_training_step.py."""
+    return [StepProblem("avg"), StepProblem("max")]
+
+
+def single_images(allocation="fresh"):
+    """Problems of bench/test_overhead.py."""
+    found = []
+    for layer in SINGLE:
+        if isinstance(layer, Conv):
+            found.append(SingleConv(layer, "forward", family="One image"))
+        else:
+            found += [SinglePool(layer, op, family="One image") for op in ("max", "avg")]
+    return [*found, InferenceProblem("avg"), InferenceProblem("max")]
+
+
+def cases(problems):
+    """(layer, op, contender) of each measurement, as pytest parameters."""
+    for problem in problems:
+        for name in problem.makers():
+            names = problem.layer, problem.op, name
+            yield pytest.param(*names, id="-".join(names))

@@ -1,0 +1,238 @@
+"""The README's table, from a saved run.
+
+    pytest bench/ --benchmark-json=run.json
+    python bench/report.py run.json        # writes bench/results.json and the README's table
+    python bench/report.py --check         # does the table still say what bench/results.json says?
+
+The table stands between the lines `<!-- bench:begin -->` and `<!-- bench:end -->`.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+COLUMN_ORDER = (
+    "forward", "input gradient", "weight gradient",
+    "max", "max, indices", "avg", "max gradient", "avg gradient",
+)  # fmt: skip
+
+
+class BadRun(ValueError):
+    """A file that is no saved run, or a page without a place for the table."""
+
+
+def read(path):
+    """The results of a run: a JSON file of pytest-benchmark, or one of `results`' own.
+
+    Returns
+    -------
+    dict
+        "command", "date", "machine" (cpu, cores, isa, threads), "versions", "missing", "rows".
+    """
+    try:
+        saved = json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise BadRun(f"{path}: not JSON ({error})") from None
+    if "rows" in saved:
+        return saved
+    try:
+        own = saved["machine_info"]["fastconv"]
+        rows = [b["extra_info"] for b in saved["benchmarks"] if "family" in b["extra_info"]]
+        return {
+            "command": own["command"],
+            "date": saved["datetime"][:10],
+            "machine": {name: own[name] for name in ("cpu", "cores", "isa", "threads")},
+            "versions": {
+                "fastconv": own["fastconv"],
+                "Python": own["python"],
+                "NumPy": own["numpy"],
+                **own["peers"],
+            },
+            "missing": own["missing"],
+            "rows": [{k: rounded(v) for k, v in row.items()} for row in rows],
+        }
+    except (KeyError, TypeError) as error:
+        raise BadRun(f"{path}: not a saved run of `pytest bench/` (no {error})") from None
+
+
+def rounded(value):
+    """Floats with the four digits that mean anything."""
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def duration(seconds):
+    """Seconds for people.
+
+    >>> duration(0.0123), duration(4.5e-6)
+    ('12.3 ms', '4.50 us')
+    """
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if seconds * factor >= 1 or unit == "us":
+            value = seconds * factor
+            digits = max(0, 2 - (value >= 10) - (value >= 100))
+            return f"{value:.{digits}f} {unit}"
+
+
+def times(ratio):
+    """A ratio for people.
+
+    >>> times(0.934), times(12.3), times(30123.0)
+    ('0.93x', '12x', '30,123x')
+    """
+    return f"{ratio:.2f}x" if ratio < 10 else f"{ratio:,.0f}x"
+
+
+def groups(rows):
+    """{(family, layer, op): its rows}, in the order of the run."""
+    found = {}
+    for row in rows:
+        found.setdefault((row["family"], row["layer"], row["op"]), []).append(row)
+    return found
+
+
+def ours(rows):
+    """The row of what a plain fastconv call runs (else fastconv's fastest); None without one."""
+    own = [row for row in rows if row["kind"] == "fastconv"]
+    plain = [row for row in own if row["auto"]]
+    return min(plain or own, key=lambda row: row["seconds"], default=None)
+
+
+def cell(rows):
+    """Our time, rate and ratio to the best peer."""
+    row = ours(rows)
+    if row is None:
+        return ""
+    text = duration(row["seconds"])
+    if row["ratio"] is not None:
+        mark = "**" if row["ratio"] >= 1 else "_"
+        text += f", {mark}{times(row['ratio'])}{mark}"
+    return text
+
+
+def naive(found):
+    """One line for each layer on which plain loops ran: how many times as fast we are."""
+    for (_, layer, op), rows in found.items():
+        own = ours(rows)
+        loops = [r for r in rows if r["contender"].endswith("loops")]
+        if own is None or not loops or op != "forward" or own["family"] != "Convolution":
+            continue
+        parts = []
+        for row in loops:
+            note = f" ({row['note']})" if row["note"] else ""
+            parts.append(f"{times(row['seconds'] / own['seconds'])} {row['contender']}{note}")
+        yield f"{layer}, {op}: {', '.join(parts)}."
+
+
+def table(results):
+    """The README's table, as Markdown."""
+    found = groups(results["rows"])
+    machine, versions = results["machine"], results["versions"]
+    threads = machine["threads"]
+    lines = []
+    for family in dict.fromkeys(family for family, _, _ in found):
+        mine = [key for key in found if key[0] == family]
+        ops = sorted(
+            dict.fromkeys(op for _, _, op in mine),
+            key=lambda op: COLUMN_ORDER.index(op) if op in COLUMN_ORDER else -1,
+        )
+        lines += [f"| {family} | {' | '.join(ops)} |", "| --- |" + " ---: |" * len(ops)]
+        for layer in dict.fromkeys(layer for _, layer, _ in mine):
+            cells = [cell(found.get((family, layer, op), [])) for op in ops]
+            lines.append(f"| {layer} | {' | '.join(cells)} |")
+        lines.append("")
+    peers = sorted({row["contender"] for row in results["rows"] if row["kind"] == "peer"})
+    lines += [
+        "Time of one call, and how many times as fast as the best peer in the same run "
+        f"(**ahead**, _behind_). float32, {threads} thread{'s' if threads != 1 else ''} for "
+        f"everybody; peers: {', '.join(peers) or 'none'}."
+    ]
+    if results["missing"]:
+        lines.append(f"Not installed, so not measured: {', '.join(results['missing'])}.")
+    speed_ups = list(naive(found))
+    if speed_ups:
+        lines += ["Against naive loops: " + " ".join(speed_ups)]
+    lines += [
+        f"`{results['command']}` on {machine['cpu']}, {machine['cores']} cores, "
+        f"{machine['isa']}, {results['date']}; "
+        + ", ".join(f"{name} {number}" for name, number in versions.items())
+        + "."
+    ]
+    return "\n".join(lines)
+
+
+def text(rows):
+    """Every layer and operation in a line, for the terminal."""
+    lines = [
+        f"{'layer, operation':46} {'fastconv':>24} {'':>9} {'rate':>11} "
+        f"{'best peer':>22} {'':>9} {'ratio':>7}"
+    ]
+    for (family, layer, op), group in groups(rows).items():
+        row = ours(group)
+        if row is None:
+            continue
+        rate = ""
+        if family == "Convolution":
+            rate = f"{row['gflops']:.1f} GF/s"
+        elif family == "Pooling":
+            rate = f"{row['gbytes']:.1f} GB/s"
+        peer = next((r for r in group if r["contender"] == row["best_peer"]), None)
+        line = f"{f'{layer}, {op}':46} {row['contender']:>24} {duration(row['seconds']):>9} "
+        line += f"{rate:>11} "
+        if peer is None:
+            line += f"{'none installed':>22}"
+        else:
+            line += f"{peer['contender']:>22} {duration(peer['seconds']):>9} "
+            line += f"{times(row['ratio']):>7}"
+        lines.append(line)
+    return "\n".join([*lines, *naive(groups(rows))])
+
+
+def replaced(page, block, name):
+    """`page` with `block` between the two marks."""
+    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
+        raise BadRun(f"{name}: expected one line {BEGIN} and after it one {END}")
+    head, rest = page.split(BEGIN)
+    return f"{head}{BEGIN}\n{block}\n{END}{rest.split(END)[1]}"
+
+
+def write(path, content):
+    """Write beside, then rename."""
+    beside = path.with_name(f"{path.name}.part")
+    beside.write_text(content, encoding="utf-8")
+    os.replace(beside, path)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description="Write the README's table from a saved run.")
+    parser.add_argument("run", nargs="?", type=Path, help="JSON of pytest --benchmark-json")
+    parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results.json")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--check", action="store_true", help="change nothing; 1 if out of date")
+    args = parser.parse_args(argv)
+    try:
+        results = read(args.run or args.results)
+        page = args.readme.read_text(encoding="utf-8")
+        new = replaced(page, table(results), args.readme)
+    except (OSError, BadRun) as error:
+        print(f"report: {error}", file=sys.stderr)
+        return 2
+    if args.check:
+        if new != page:
+            print(
+                f"report: {args.readme} does not show {args.run or args.results}; run "
+                "python bench/report.py",
+                file=sys.stderr,
+            )
+        return int(new != page)
+    if args.run:
+        write(args.results, json.dumps(results, indent=1) + "\n")
+    write(args.readme, new)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

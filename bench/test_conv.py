@@ -1,0 +1,11 @@
+"""Convolutions, forward and both gradients: fastconv by method, NumPy, loops and the peers."""
+
+import pytest
+from contenders import cases, convolutions
+from timing import REPLAY
+
+
+@pytest.mark.benchmark(timer=REPLAY)
+@pytest.mark.parametrize("layer, op, contender", cases(convolutions()))
+def test_conv(compare, layer, op, contender):
+    compare(convolutions, layer, op, contender)

@@ -1,0 +1,11 @@
+"""LeNet's training step at batch 256: fastconv.nn and its peers from the same weights and batch."""
+
+import pytest
+from contenders import cases, training_steps
+from timing import REPLAY
+
+
+@pytest.mark.benchmark(timer=REPLAY)
+@pytest.mark.parametrize("layer, op, contender", cases(training_steps()))
+def test_training_step(compare, layer, op, contender):
+    compare(training_steps, layer, op, contender)

@@ -1,0 +1,188 @@
+"""Check every contender, then time all of them round by round in one function."""
+
+import gc
+import statistics
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+import fastconv as fc
+
+BASELINE_ROUNDS = 3  # of a baseline that is slow; nobody races against it
+
+
+class Wrong(AssertionError):
+    """A contender computes something else than the reference."""
+
+
+@dataclass
+class Contender:
+    """One way to compute a layer.
+
+    Attributes
+    ----------
+    name : str
+    kind : {"fastconv", "peer", "baseline"}
+        Ratios are taken against the best peer.
+    call : callable
+        ``call()`` does the work once.
+    expected : callable
+        ``expected()`` gives the reference as [(array, tolerance), ...].
+    read : callable
+        ``read(result)`` gives what `call` returned as NumPy arrays, in the order of `expected`.
+    share : float
+        Part of the work that `call` does; its times are divided by it. Below 1 they are
+        extrapolated, which `note` has to say.
+    note : str
+    auto : bool
+        Whether a fastconv call that names no method runs this.
+    allocation : {"fresh", "out", "reused"}
+        Where the output's memory comes from.
+    """
+
+    name: str
+    kind: str
+    call: object
+    expected: object
+    read: object = lambda result: (result,)
+    share: float = 1.0
+    note: str = ""
+    auto: bool = False
+    allocation: str = "fresh"
+
+
+@dataclass
+class Measurement:
+    """Seconds of one call, round by round, of every contender of a layer."""
+
+    kinds: dict[str, str]
+    samples: dict[str, list[float]]
+    calls: dict[str, int] = field(default_factory=dict)
+
+    def median(self, name):
+        """Median over the rounds, in seconds."""
+        return statistics.median(self.samples[name])
+
+    def best_peer(self):
+        """The fastest peer, None when there is none."""
+        peers = [name for name, kind in self.kinds.items() if kind == "peer"]
+        return min(peers, key=self.median, default=None)
+
+    def ratio(self, name, other):
+        """How many times as fast as `other`: the median of the rounds' ratios."""
+        pairs = zip(self.samples[other], self.samples[name], strict=False)
+        return statistics.median(theirs / own for theirs, own in pairs)
+
+
+def verify(contender):
+    """Raise `Wrong` unless the contender's result is the reference's.
+
+    Tolerances are absolute; NaN and infinity never pass.
+    """
+    results = contender.read(contender.call())
+    expected = contender.expected()
+    if len(results) != len(expected):
+        raise Wrong(f"{contender.name}: {len(results)} results, expected {len(expected)}")
+    for i, (result, (reference, tolerance)) in enumerate(zip(results, expected, strict=True)):
+        result = np.asarray(result)
+        if result.shape != np.shape(reference):
+            raise Wrong(
+                f"{contender.name}: result {i} has shape {result.shape}, "
+                f"expected {np.shape(reference)}"
+            )
+        error = np.max(np.abs(result.astype(np.float64) - reference), initial=0.0)
+        if not error <= tolerance:
+            raise Wrong(
+                f"{contender.name}: result {i} is off by {error:.3g}, allowed {tolerance:.3g}"
+            )
+
+
+def interleaved(contenders, rounds=15, min_sample=0.002):
+    """Time all contenders in turn, in each round in another order.
+
+    Parameters
+    ----------
+    contenders : sequence of Contender
+    rounds : int
+        Samples of each contender; a slow baseline gets at most `BASELINE_ROUNDS`.
+    min_sample : float
+        Seconds that a sample lasts at least: fast calls are repeated within it.
+
+    Returns
+    -------
+    Measurement
+    """
+    timer = time.perf_counter
+    calls, limit = {}, {}
+    for c in contenders:
+        c.call()
+        start = timer()
+        c.call()
+        once = max(timer() - start, 1e-7)
+        calls[c.name] = max(1, round(min_sample / once))
+        slow = c.kind == "baseline" and once > 0.02
+        limit[c.name] = min(rounds, BASELINE_ROUNDS) if slow else rounds
+    samples = {c.name: [] for c in contenders}
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for i in range(rounds):
+            turn = i % len(contenders)
+            for c in [*contenders[turn:], *contenders[:turn]]:
+                if i >= limit[c.name]:
+                    continue
+                call, count = c.call, calls[c.name]
+                call()  # leave the caches as a call of its own finds them
+                start = timer()
+                for _ in range(count):
+                    call()
+                samples[c.name].append((timer() - start) / count / c.share)
+    finally:
+        if collecting:
+            gc.enable()
+    return Measurement({c.name: c.kind for c in contenders}, samples, calls)
+
+
+@contextmanager
+def threads(n):
+    """Everybody runs on `n` threads: fastconv, NumPy's BLAS, PyTorch."""
+    with ExitStack() as stack:
+        stack.enter_context(fc.using(num_threads=n))
+        if find_spec("torch"):
+            import torch
+
+            stack.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(n)
+        stack.enter_context(threadpool_limits(n))
+        yield
+
+
+class Replay:
+    """A clock for pytest-benchmark that runs only by the samples already taken.
+
+    pytest-benchmark times one function after the other; ours are timed in turn. So it is handed
+    the samples: each call of `advance` moves the clock by the next one.
+    """
+
+    def __init__(self):
+        self.now = 0.0
+        self.pending = iter(())
+
+    def __call__(self):
+        return self.now
+
+    def load(self, samples):
+        """Play these samples next."""
+        self.now = 0.0
+        self.pending = iter(samples)
+
+    def advance(self):
+        """What pytest-benchmark believes to time."""
+        self.now += next(self.pending)
+
+
+REPLAY = Replay()
