@@ -15,6 +15,7 @@ enum {
   FC_TILE_V = 4, /* vectors (output pixels) of the widest one */
   FC_DOT_M = 6,
   FC_DOT_V = 5,
+  FC_MAX_LANES = 16, /* elements of the widest vector of any ISA */
 };
 
 /* kernels/tile.h */
@@ -32,6 +33,37 @@ enum {
 #define FC_PACK_ARGS(T)                                                                          \
   (int m, ptrdiff_t depth, const T *w, ptrdiff_t w_m, const ptrdiff_t *off, T *y, ptrdiff_t y_pitch)
 #define FC_SUM_LANES_ARGS(T) (ptrdiff_t n, const T *acc, T *y)
+/* kernels/activation.h */
+#define FC_MAP_ARGS(T) (ptrdiff_t n, const T *x, T *y)
+#define FC_MAP_BACKWARD_ARGS(T) (ptrdiff_t n, const T *grad, const T *y, T *out)
+#define FC_SUM_ARGS(T) (ptrdiff_t n, const T *x)
+/* kernels/pool.h */
+typedef struct {
+  ptrdiff_t height, width, kernel_h, kernel_w, stride_h, stride_w, top, left, dilation_h, dilation_w;
+  ptrdiff_t out_h, out_w;
+} fc_pool;
+/* elements of scratch, whatever the kernel and the ISA */
+static inline __attribute__((unused)) ptrdiff_t fc_pool_scratch(const fc_pool *g) {
+  const ptrdiff_t span = (g->out_w - 1) * g->stride_w + (g->kernel_w - 1) * g->dilation_w + 1;
+  return span + g->left + g->width + 3 * g->out_w + g->kernel_w + 5 * FC_MAX_LANES;
+}
+#define FC_MAX_POOL_ARGS(T)                                                                      \
+  (const fc_pool *g, ptrdiff_t first, ptrdiff_t last, const T *x, ptrdiff_t x_row,               \
+   ptrdiff_t x_col, T *y, ptrdiff_t y_row, ptrdiff_t y_col, T *scratch)
+#define FC_MAX_POOL_AT_ARGS(T)                                                                   \
+  (const fc_pool *g, ptrdiff_t first, ptrdiff_t last, const T *x, ptrdiff_t x_row,               \
+   ptrdiff_t x_col, T *y, ptrdiff_t y_row, ptrdiff_t y_col, int64_t *at, T *scratch)
+#define FC_AVG_POOL_ARGS(T)                                                                      \
+  (const fc_pool *g, ptrdiff_t first, ptrdiff_t last, const T *x, ptrdiff_t x_row,               \
+   ptrdiff_t x_col, const T *row_div, const T *col_div, T scale, T *y, ptrdiff_t y_row,          \
+   ptrdiff_t y_col, T *scratch)
+#define FC_AVG_UNPOOL_ARGS(T)                                                                    \
+  (const fc_pool *g, ptrdiff_t first, ptrdiff_t last, const T *y, ptrdiff_t y_row,               \
+   ptrdiff_t y_col, const T *row_div, const T *col_div, T scale, T *dx, ptrdiff_t dx_row,        \
+   ptrdiff_t dx_col, T *scratch)
+#define FC_MAX_UNPOOL_ARGS(T)                                                                    \
+  (const fc_pool *g, const T *y, ptrdiff_t y_row, ptrdiff_t y_col, const int64_t *at,            \
+   ptrdiff_t at_row, ptrdiff_t at_col, T *dx, ptrdiff_t dx_row, ptrdiff_t dx_col)
 
 #define FC_DECLARE(T, S)                                                                         \
   typedef void(*fc_tile_##S) FC_TILE_ARGS(T);                                                    \
@@ -48,6 +80,18 @@ enum {
     void(*scatter_lanes) FC_SCATTER_ARGS(T);                                                     \
     void(*pack) FC_PACK_ARGS(T);                                                                 \
     void(*sum_lanes) FC_SUM_LANES_ARGS(T);                                                       \
+    void(*relu) FC_MAP_ARGS(T);                                                                  \
+    void(*sigmoid) FC_MAP_ARGS(T);                                                               \
+    void(*tanh) FC_MAP_ARGS(T);                                                                  \
+    void(*relu_backward) FC_MAP_BACKWARD_ARGS(T);                                                \
+    void(*sigmoid_backward) FC_MAP_BACKWARD_ARGS(T);                                             \
+    void(*tanh_backward) FC_MAP_BACKWARD_ARGS(T);                                                \
+    double(*sum) FC_SUM_ARGS(T);                                                                 \
+    void(*max_pool) FC_MAX_POOL_ARGS(T);                                                         \
+    void(*max_pool_at) FC_MAX_POOL_AT_ARGS(T);                                                   \
+    void(*avg_pool) FC_AVG_POOL_ARGS(T);                                                         \
+    void(*avg_unpool) FC_AVG_UNPOOL_ARGS(T);                                                     \
+    ptrdiff_t(*max_unpool) FC_MAX_UNPOOL_ARGS(T);                                                \
   } fc_kernels_##S;
 
 FC_DECLARE(float, f32)

@@ -268,7 +268,7 @@ FC_INLINE vec if_equal(ivec a, ivec b, vec x) {
 }
 
 /* p[i] - base of the first n places (the rest: 0), as integers of the element's size; what does not
- * fit becomes some number below 0 or above 2**30. */
+ * fit becomes a number that is negative or the largest of all. */
 FC_INLINE ivec load_index(const int64_t *p, int n, int64_t base) {
 #if FC_BYTES == 64 && FC_F64
   const __mmask8 first = (__mmask8)((1u << n) - 1);

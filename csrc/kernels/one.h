@@ -1,7 +1,9 @@
 /* Every kernel for one ISA and one element type, and the table of them. */
+#include "activation.h"
 #include "dot.h"
 #include "lanes.h"
 #include "pack.h"
+#include "pool.h"
 #include "tile.h"
 
 FC_TILES(FC_TILE_OF)
@@ -27,4 +29,16 @@ static const fc_kernels_f32 FC_TABLE_NAME = {
     .scatter_lanes = FN(fc_scatter_lanes),
     .pack = FN(fc_pack),
     .sum_lanes = FN(fc_sum_lanes),
+    .relu = FN(fc_relu),
+    .sigmoid = FN(fc_sigmoid),
+    .tanh = FN(fc_tanh),
+    .relu_backward = FN(fc_relu_backward),
+    .sigmoid_backward = FN(fc_sigmoid_backward),
+    .tanh_backward = FN(fc_tanh_backward),
+    .sum = FN(fc_sum),
+    .max_pool = FN(fc_max_pool),
+    .max_pool_at = FN(fc_max_pool_at),
+    .avg_pool = FN(fc_avg_pool),
+    .avg_unpool = FN(fc_avg_unpool),
+    .max_unpool = FN(fc_max_unpool),
 };

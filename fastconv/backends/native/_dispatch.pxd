@@ -20,6 +20,12 @@ cdef extern from "fastconv.h" nogil:
                                 const double*, ptrdiff_t, const int32_t*, ptrdiff_t,
                                 double*) noexcept nogil
 
+    ctypedef struct fc_pool:
+        ptrdiff_t height, width, kernel_h, kernel_w, stride_h, stride_w, top, left
+        ptrdiff_t dilation_h, dilation_w, out_h, out_w
+
+    ptrdiff_t fc_pool_scratch(const fc_pool*)
+
     ctypedef struct fc_kernels_f32:
         int lanes
         int tile_m
@@ -33,6 +39,25 @@ cdef extern from "fastconv.h" nogil:
         void (*pack)(int, ptrdiff_t, const float*, ptrdiff_t, const ptrdiff_t*, float*,
                      ptrdiff_t) noexcept nogil
         void (*sum_lanes)(ptrdiff_t, const float*, float*) noexcept nogil
+        void (*relu)(ptrdiff_t, const float*, float*) noexcept nogil
+        void (*sigmoid)(ptrdiff_t, const float*, float*) noexcept nogil
+        void (*tanh)(ptrdiff_t, const float*, float*) noexcept nogil
+        void (*relu_backward)(ptrdiff_t, const float*, const float*, float*) noexcept nogil
+        void (*sigmoid_backward)(ptrdiff_t, const float*, const float*, float*) noexcept nogil
+        void (*tanh_backward)(ptrdiff_t, const float*, const float*, float*) noexcept nogil
+        double (*sum)(ptrdiff_t, const float*) noexcept nogil
+        void (*max_pool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t, float*,
+                         ptrdiff_t, ptrdiff_t, float*) noexcept nogil
+        void (*max_pool_at)(const fc_pool*, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t, float*,
+                            ptrdiff_t, ptrdiff_t, int64_t*, float*) noexcept nogil
+        void (*avg_pool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t,
+                         const float*, const float*, float, float*, ptrdiff_t, ptrdiff_t,
+                         float*) noexcept nogil
+        void (*avg_unpool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t,
+                           const float*, const float*, float, float*, ptrdiff_t, ptrdiff_t,
+                           float*) noexcept nogil
+        ptrdiff_t (*max_unpool)(const fc_pool*, const float*, ptrdiff_t, ptrdiff_t, const int64_t*,
+                                ptrdiff_t, ptrdiff_t, float*, ptrdiff_t, ptrdiff_t) noexcept nogil
 
     ctypedef struct fc_kernels_f64:
         int lanes
@@ -47,6 +72,25 @@ cdef extern from "fastconv.h" nogil:
         void (*pack)(int, ptrdiff_t, const double*, ptrdiff_t, const ptrdiff_t*, double*,
                      ptrdiff_t) noexcept nogil
         void (*sum_lanes)(ptrdiff_t, const double*, double*) noexcept nogil
+        void (*relu)(ptrdiff_t, const double*, double*) noexcept nogil
+        void (*sigmoid)(ptrdiff_t, const double*, double*) noexcept nogil
+        void (*tanh)(ptrdiff_t, const double*, double*) noexcept nogil
+        void (*relu_backward)(ptrdiff_t, const double*, const double*, double*) noexcept nogil
+        void (*sigmoid_backward)(ptrdiff_t, const double*, const double*, double*) noexcept nogil
+        void (*tanh_backward)(ptrdiff_t, const double*, const double*, double*) noexcept nogil
+        double (*sum)(ptrdiff_t, const double*) noexcept nogil
+        void (*max_pool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t, double*,
+                         ptrdiff_t, ptrdiff_t, double*) noexcept nogil
+        void (*max_pool_at)(const fc_pool*, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t, double*,
+                            ptrdiff_t, ptrdiff_t, int64_t*, double*) noexcept nogil
+        void (*avg_pool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t,
+                         const double*, const double*, double, double*, ptrdiff_t, ptrdiff_t,
+                         double*) noexcept nogil
+        void (*avg_unpool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t,
+                           const double*, const double*, double, double*, ptrdiff_t, ptrdiff_t,
+                           double*) noexcept nogil
+        ptrdiff_t (*max_unpool)(const fc_pool*, const double*, ptrdiff_t, ptrdiff_t, const int64_t*,
+                                ptrdiff_t, ptrdiff_t, double*, ptrdiff_t, ptrdiff_t) noexcept nogil
 
     ctypedef struct fc_isa:
         const char* name

@@ -1,0 +1,421 @@
+"""Drivers of everything that works plane by plane or element by element: pooling, activations, sums.
+
+Threads share out planes, or rows of planes where there are few; each output element is computed by
+one thread in one way, so the bits do not depend on their number.
+"""
+
+from cython.parallel cimport prange, threadid
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+
+from fastconv.backends.native._dispatch cimport fc_isa, fc_pool, fc_pool_scratch, isa_table
+
+ctypedef fused real:
+    float
+    double
+
+cdef enum:
+    SERIAL_BYTES = 131072   # less traffic than this: starting threads costs more than they save
+    CHUNK = 8192            # elements an elementwise task works on: both sides stay in L1
+    STRIDED = 512           # elements brought together where they do not lie side by side
+
+KINDS = {"relu": 0, "sigmoid": 1, "tanh": 2}
+
+
+# One side of a pooling: where an array of planes lies, in elements.
+cdef struct Planes:
+    ptrdiff_t images, channels, image, channel, row, col
+
+
+cdef Planes planes_of(const Py_ssize_t* shape, const Py_ssize_t* strides,
+                      ptrdiff_t item) noexcept nogil:
+    return Planes(shape[0], shape[1], strides[0] // item, strides[1] // item,
+                  strides[2] // item, strides[3] // item)
+
+
+cdef inline ptrdiff_t plane_at(const Planes* p, ptrdiff_t i) noexcept nogil:
+    """Offset of plane i, counting channels fastest."""
+    return i // p.channels * p.image + i % p.channels * p.channel
+
+
+cdef fc_pool read_pool(tuple geometry) except *:
+    cdef fc_pool g
+    cdef ptrdiff_t images, channels
+    (images, channels, g.height, g.width, g.kernel_h, g.kernel_w, g.stride_h, g.stride_w, g.top,
+     g.left, g.dilation_h, g.dilation_w, g.out_h, g.out_w) = geometry
+    return g
+
+
+cdef inline int team(ptrdiff_t bytes, int threads) noexcept nogil:
+    return 1 if bytes < SERIAL_BYTES else threads
+
+
+cdef inline ptrdiff_t row_blocks(ptrdiff_t planes, ptrdiff_t rows, int threads) noexcept nogil:
+    """Pieces that each plane is cut into, so that there is work for all."""
+    cdef ptrdiff_t pieces
+    if threads == 1 or planes >= 4 * threads or planes == 0:
+        return 1
+    pieces = (4 * threads + planes - 1) // planes
+    return pieces if pieces < rows else (rows if rows > 0 else 1)
+
+
+cdef void* scratch_for(const fc_pool* g, size_t item, int threads) except NULL:
+    cdef void* scratch = malloc(threads * fc_pool_scratch(g) * item)
+    if scratch == NULL:
+        raise MemoryError("no memory for the row buffers of a pooling")
+    return scratch
+
+
+# --- maximum -------------------------------------------------------------------------------------
+
+cdef inline void max_rows(const fc_isa* isa, const fc_pool* g, ptrdiff_t first, ptrdiff_t last,
+                          const real* x, const Planes* xp, real* y, const Planes* yp, int64_t* at,
+                          real* scratch) noexcept nogil:
+    if real is float:
+        if at == NULL:
+            isa.f32.max_pool(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, scratch)
+        else:
+            isa.f32.max_pool_at(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, at, scratch)
+    else:
+        if at == NULL:
+            isa.f64.max_pool(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, scratch)
+        else:
+            isa.f64.max_pool_at(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, at, scratch)
+
+
+cdef int max_pool_of(tuple geometry, const real[:, :, :, :] x, real[:, :, :, :] y,
+                     int64_t[:, :, :, ::1] indices, int isa_index, int threads) except -1:
+    cdef const fc_isa* isa = isa_table(isa_index)
+    cdef fc_pool g = read_pool(geometry)
+    cdef Planes xp = planes_of(x.shape, x.strides, sizeof(real))
+    cdef Planes yp = planes_of(y.shape, y.strides, sizeof(real))
+    cdef ptrdiff_t planes = xp.images * xp.channels, item, pieces, plane, piece, pixels
+    cdef const real* x0 = &x[0, 0, 0, 0]
+    cdef real* y0 = &y[0, 0, 0, 0]
+    cdef int64_t* at = NULL
+    if indices is not None:
+        at = &indices[0, 0, 0, 0]
+    pixels = g.out_h * g.out_w
+    threads = team(planes * g.height * g.width * sizeof(real), threads)
+    pieces = row_blocks(planes, g.out_h, threads)
+    cdef ptrdiff_t each = fc_pool_scratch(&g)
+    cdef real* scratch = <real*>scratch_for(&g, sizeof(real), threads)
+    for item in prange(planes * pieces, nogil=True, num_threads=threads, schedule="static"):
+        plane = item // pieces
+        piece = item % pieces
+        max_rows(isa, &g, piece * g.out_h // pieces, (piece + 1) * g.out_h // pieces,
+                 x0 + plane_at(&xp, plane), &xp, y0 + plane_at(&yp, plane), &yp,
+                 at + plane * pixels if at != NULL else NULL, scratch + each * threadid())
+    free(scratch)
+    return 0
+
+
+cdef ptrdiff_t max_unpool_of(const real[:, :, :, :] y, const int64_t[:, :, :, ::1] indices,
+                             real[:, :, :, :] dx, int isa_index, int threads) except -2:
+    """-1, or the flat place of the first index out of range."""
+    cdef const fc_isa* isa = isa_table(isa_index)
+    cdef fc_pool g
+    cdef Planes yp = planes_of(y.shape, y.strides, sizeof(real))
+    cdef Planes xp = planes_of(dx.shape, dx.strides, sizeof(real))
+    cdef ptrdiff_t planes = xp.images * xp.channels, plane, pixels, wrong
+    cdef const real* y0 = &y[0, 0, 0, 0]
+    cdef real* dx0 = &dx[0, 0, 0, 0]
+    cdef const int64_t* at = &indices[0, 0, 0, 0]
+    cdef ptrdiff_t* bad = <ptrdiff_t*>malloc((planes + 1) * sizeof(ptrdiff_t))
+    if bad == NULL:
+        raise MemoryError("no memory for the check of the indices")
+    g.height, g.width, g.out_h, g.out_w = dx.shape[2], dx.shape[3], y.shape[2], y.shape[3]
+    g.kernel_h = g.kernel_w = g.stride_h = g.stride_w = g.dilation_h = g.dilation_w = 1
+    g.top = g.left = 0
+    pixels = g.out_h * g.out_w
+    threads = team(planes * g.height * g.width * sizeof(real), threads)
+    for plane in prange(planes, nogil=True, num_threads=threads, schedule="static"):
+        if real is float:
+            bad[plane] = isa.f32.max_unpool(&g, y0 + plane_at(&yp, plane), yp.row, yp.col,
+                                            at + plane * pixels, g.out_w, 1,
+                                            dx0 + plane_at(&xp, plane), xp.row, xp.col)
+        else:
+            bad[plane] = isa.f64.max_unpool(&g, y0 + plane_at(&yp, plane), yp.row, yp.col,
+                                            at + plane * pixels, g.out_w, 1,
+                                            dx0 + plane_at(&xp, plane), xp.row, xp.col)
+    wrong = -1
+    for plane in range(planes):
+        if bad[plane] >= 0:
+            wrong = plane * pixels + bad[plane]
+            break
+    free(bad)
+    return wrong
+
+
+# --- average -------------------------------------------------------------------------------------
+
+cdef inline void average_rows(const fc_isa* isa, bint backward, const fc_pool* g, ptrdiff_t first,
+                              ptrdiff_t last, const real* x, const Planes* xp, const real* row_div,
+                              const real* col_div, real scale, real* y, const Planes* yp,
+                              real* scratch) noexcept nogil:
+    if real is float:
+        if backward:
+            isa.f32.avg_unpool(g, first, last, x, xp.row, xp.col, row_div, col_div, scale, y,
+                               yp.row, yp.col, scratch)
+        else:
+            isa.f32.avg_pool(g, first, last, x, xp.row, xp.col, row_div, col_div, scale, y,
+                             yp.row, yp.col, scratch)
+    else:
+        if backward:
+            isa.f64.avg_unpool(g, first, last, x, xp.row, xp.col, row_div, col_div, scale, y,
+                               yp.row, yp.col, scratch)
+        else:
+            isa.f64.avg_pool(g, first, last, x, xp.row, xp.col, row_div, col_div, scale, y,
+                             yp.row, yp.col, scratch)
+
+
+def _scale(row_counts, col_counts, divisor):
+    """1 / divisor where that is one power of two for all windows, else 0."""
+    if divisor is None:
+        rows, cols = set(row_counts), set(col_counts)
+        if len(rows) != 1 or len(cols) != 1:
+            return 0.0
+        divisor = rows.pop() * cols.pop()
+    return 1.0 / divisor if divisor > 0 and divisor & (divisor - 1) == 0 else 0.0
+
+
+cdef int average_of(bint backward, tuple geometry, row_counts, col_counts, divisor,
+                    const real[:, :, :, :] x, real[:, :, :, :] y, int isa_index,
+                    int threads) except -1:
+    cdef const fc_isa* isa = isa_table(isa_index)
+    cdef fc_pool g = read_pool(geometry)
+    cdef Planes xp = planes_of(x.shape, x.strides, sizeof(real))
+    cdef Planes yp = planes_of(y.shape, y.strides, sizeof(real))
+    cdef ptrdiff_t planes = xp.images * xp.channels, item, pieces, plane, piece, i
+    cdef ptrdiff_t rows = g.height if backward else g.out_h
+    cdef const real* x0 = &x[0, 0, 0, 0]
+    cdef real* y0 = &y[0, 0, 0, 0]
+    cdef real scale = _scale(row_counts, col_counts, divisor)
+    cdef real* div = <real*>malloc((g.out_h + g.out_w) * sizeof(real))
+    if div == NULL:
+        raise MemoryError("no memory for the divisors of a pooling")
+    for i in range(g.out_h):
+        div[i] = row_counts[i] if divisor is None else divisor
+    for i in range(g.out_w):
+        div[g.out_h + i] = col_counts[i] if divisor is None else 1
+    threads = team(planes * g.height * g.width * sizeof(real), threads)
+    pieces = row_blocks(planes, rows, threads)
+    cdef ptrdiff_t each = fc_pool_scratch(&g)
+    cdef real* scratch
+    try:
+        scratch = <real*>scratch_for(&g, sizeof(real), threads)
+    except MemoryError:
+        free(div)
+        raise
+    for item in prange(planes * pieces, nogil=True, num_threads=threads, schedule="static"):
+        plane = item // pieces
+        piece = item % pieces
+        average_rows(isa, backward, &g, piece * rows // pieces, (piece + 1) * rows // pieces,
+                     x0 + plane_at(&xp, plane), &xp, div, div + g.out_h, scale,
+                     y0 + plane_at(&yp, plane), &yp, scratch + each * threadid())
+    free(scratch)
+    free(div)
+    return 0
+
+
+# --- elementwise ---------------------------------------------------------------------------------
+
+cdef inline void map_of(const fc_isa* isa, int kind, ptrdiff_t n, const real* x,
+                        real* y) noexcept nogil:
+    if real is float:
+        if kind == 0:
+            isa.f32.relu(n, x, y)
+        elif kind == 1:
+            isa.f32.sigmoid(n, x, y)
+        else:
+            isa.f32.tanh(n, x, y)
+    else:
+        if kind == 0:
+            isa.f64.relu(n, x, y)
+        elif kind == 1:
+            isa.f64.sigmoid(n, x, y)
+        else:
+            isa.f64.tanh(n, x, y)
+
+
+cdef inline void map_backward_of(const fc_isa* isa, int kind, ptrdiff_t n, const real* grad,
+                                 const real* y, real* out) noexcept nogil:
+    if real is float:
+        if kind == 0:
+            isa.f32.relu_backward(n, grad, y, out)
+        elif kind == 1:
+            isa.f32.sigmoid_backward(n, grad, y, out)
+        else:
+            isa.f32.tanh_backward(n, grad, y, out)
+    else:
+        if kind == 0:
+            isa.f64.relu_backward(n, grad, y, out)
+        elif kind == 1:
+            isa.f64.sigmoid_backward(n, grad, y, out)
+        else:
+            isa.f64.tanh_backward(n, grad, y, out)
+
+
+cdef inline void elements(const fc_isa* isa, int kind, ptrdiff_t n, const real* a, ptrdiff_t a_step,
+                          const real* b, ptrdiff_t b_step, real* out,
+                          ptrdiff_t out_step) noexcept nogil:
+    """n elements of out from a, or (b given) from grad a and output b."""
+    cdef real together[3 * STRIDED]
+    cdef ptrdiff_t i = 0, j, here
+    if a_step == 1 and out_step == 1 and (b == NULL or b_step == 1):
+        if b == NULL:
+            map_of(isa, kind, n, a, out)
+        else:
+            map_backward_of(isa, kind, n, a, b, out)
+        return
+    while i < n:
+        here = n - i if n - i < STRIDED else STRIDED
+        for j in range(here):
+            together[j] = a[(i + j) * a_step]
+        if b == NULL:
+            map_of(isa, kind, here, &together[0], &together[2 * STRIDED])
+        else:
+            for j in range(here):
+                together[STRIDED + j] = b[(i + j) * b_step]
+            map_backward_of(isa, kind, here, &together[0], &together[STRIDED],
+                            &together[2 * STRIDED])
+        for j in range(here):
+            out[(i + j) * out_step] = together[2 * STRIDED + j]
+        i += STRIDED
+
+
+cdef int line_of(int kind, const real[:] a, const real[:] b, real[:] out, int isa_index,
+                 int threads) except -1:
+    cdef const fc_isa* isa = isa_table(isa_index)
+    cdef ptrdiff_t n = out.shape[0], item, start, here
+    cdef const real* a0 = &a[0]
+    cdef const real* b0 = NULL
+    cdef real* out0 = &out[0]
+    cdef ptrdiff_t a_step = a.strides[0] // <ptrdiff_t>sizeof(real), b_step = 0
+    cdef ptrdiff_t out_step = out.strides[0] // <ptrdiff_t>sizeof(real)
+    if b is not None:
+        b0 = &b[0]
+        b_step = b.strides[0] // <ptrdiff_t>sizeof(real)
+    threads = team(n * sizeof(real), threads)
+    for item in prange((n + CHUNK - 1) // CHUNK, nogil=True, num_threads=threads,
+                       schedule="static"):
+        start = item * CHUNK
+        here = n - start if n - start < CHUNK else CHUNK
+        elements(isa, kind, here, a0 + start * a_step, a_step,
+                 b0 + start * b_step if b0 != NULL else NULL, b_step, out0 + start * out_step,
+                 out_step)
+    return 0
+
+
+def _lines(int kind, a, b, out, int isa, int threads):
+    """Arrays of any shape as lines: whole where they are contiguous, else slice by slice."""
+    if out.size == 0:
+        return
+    if out.ndim == 0:
+        a, b, out = a.reshape(1), None if b is None else b.reshape(1), out.reshape(1)
+    elif (a.flags.c_contiguous and out.flags.c_contiguous
+            and (b is None or b.flags.c_contiguous)):
+        a, b, out = a.reshape(-1), None if b is None else b.reshape(-1), out.reshape(-1)
+    if out.ndim > 1:
+        for i in range(out.shape[0]):
+            _lines(kind, a[i], None if b is None else b[i], out[i], isa, threads)
+    elif out.itemsize == 4:
+        line_of[float](kind, a, b, out, isa, threads)
+    else:
+        line_of[double](kind, a, b, out, isa, threads)
+
+
+cdef int channel_sum_of(const real[:, :, :, :] x, real[::1] out, int isa_index,
+                        int threads) except -1:
+    cdef const fc_isa* isa = isa_table(isa_index)
+    cdef Planes xp = planes_of(x.shape, x.strides, sizeof(real))
+    cdef ptrdiff_t k, height = x.shape[2], width = x.shape[3]
+    cdef const real* x0 = &x[0, 0, 0, 0]
+    threads = team(x.shape[0] * x.shape[1] * height * width * sizeof(real), threads)
+    for k in prange(xp.channels, nogil=True, num_threads=threads, schedule="static"):
+        out[k] = <real>channel_total(isa, x0 + k * xp.channel, &xp, height, width)
+    return 0
+
+
+cdef double channel_total(const fc_isa* isa, const real* x, const Planes* xp, ptrdiff_t height,
+                          ptrdiff_t width) noexcept nogil:
+    cdef double total = 0, line
+    cdef ptrdiff_t n, h, w
+    cdef const real* row
+    cdef bint packed = xp.col == 1 and xp.row == width
+    for n in range(xp.images):
+        for h in range(1 if packed else height):
+            row = x + n * xp.image + h * xp.row
+            if xp.col == 1:
+                if real is float:
+                    total = total + isa.f32.sum(height * width if packed else width, row)
+                else:
+                    total = total + isa.f64.sum(height * width if packed else width, row)
+            else:
+                line = 0
+                for w in range(width):
+                    line = line + row[w * xp.col]
+                total = total + line
+    return total
+
+
+# --- what Python calls ---------------------------------------------------------------------------
+
+def max_pool2d(tuple geometry, x, out, indices, int isa, int threads):
+    """out = maxima of x, and (indices not None) where they stood."""
+    if out.itemsize == 4:
+        max_pool_of[float](geometry, x, out, indices, isa, threads)
+    else:
+        max_pool_of[double](geometry, x, out, indices, isa, threads)
+
+
+def max_pool2d_backward(grad, indices, out, int isa, int threads):
+    """out = grad brought back to where the maxima stood."""
+    cdef ptrdiff_t wrong
+    if out.itemsize == 4:
+        wrong = max_unpool_of[float](grad, indices, out, isa, threads)
+    else:
+        wrong = max_unpool_of[double](grad, indices, out, isa, threads)
+    if wrong >= 0:
+        raise ValueError(
+            f"indices: expected values from 0 to {out.shape[2] * out.shape[3] - 1}, "
+            f"got {indices.reshape(-1)[wrong]}"
+        )
+
+
+def avg_pool2d(tuple geometry, row_counts, col_counts, divisor, x, out, int isa, int threads):
+    """out = means of x."""
+    if out.itemsize == 4:
+        average_of[float](False, geometry, row_counts, col_counts, divisor, x, out, isa, threads)
+    else:
+        average_of[double](False, geometry, row_counts, col_counts, divisor, x, out, isa, threads)
+
+
+def avg_pool2d_backward(tuple geometry, row_counts, col_counts, divisor, grad, out, int isa,
+                        int threads):
+    """out = grad spread over the windows."""
+    if out.itemsize == 4:
+        average_of[float](True, geometry, row_counts, col_counts, divisor, grad, out, isa,
+                          threads)
+    else:
+        average_of[double](True, geometry, row_counts, col_counts, divisor, grad, out, isa,
+                           threads)
+
+
+def activation(str kind, x, out, int isa, int threads):
+    """out = kind(x); kind is relu, sigmoid or tanh."""
+    _lines(KINDS[kind], x, None, out, isa, threads)
+
+
+def activation_backward(str kind, grad, y, out, int isa, int threads):
+    """out = gradient through y = kind(x)."""
+    _lines(KINDS[kind], grad, y, out, isa, threads)
+
+
+def channel_sum(x, out, int isa, int threads):
+    """out[k] = sum of x[:, k]."""
+    if out.itemsize == 4:
+        channel_sum_of[float](x, out, isa, threads)
+    else:
+        channel_sum_of[double](x, out, isa, threads)
