@@ -83,6 +83,11 @@ class Comparison:
         # what is reported later, without the arrays
         self.of = {c.name: replace(c, call=None, expected=None, read=None) for c in right}
 
+    def outcome(self, name):
+        """Raise what was wrong with a contender."""
+        if name in self.errors:
+            raise self.errors[name]
+
     def row(self, name):
         """What is saved of a contender: `extra_info` in the JSON."""
         problem, contender, measured = self.problem, self.of[name], self.measured
@@ -131,9 +136,8 @@ def compare(request, benchmark):
             ]
             board[key] = Comparison(problem, names, config.option, benchmark.enabled)
         comparison = board[key]
-        if contender in comparison.errors:
-            raise comparison.errors[contender]
-        if comparison.measured is None:
+        if comparison.measured is None or contender in comparison.errors:
+            benchmark.pedantic(comparison.outcome, (contender,))
             return
         row = comparison.row(contender)
         config.stash[ROWS].append(row)

@@ -20,6 +20,7 @@ from timing import Contender
 
 import fastconv as fc
 from fastconv import datasets, nn, registry
+from fastconv.spec import unpool_spec
 
 # module -> (name, how to install it)
 PEERS = {"torch": ("PyTorch", "pip install 'fastconv[bench]'")}
@@ -102,6 +103,12 @@ class Problem(ABC):
         given = {"expected": lambda: self.reference}
         given["allocation"] = self.allocation if kind == "fastconv" else "fresh"
         return Contender(name, kind, call, **{**given, **more})
+
+    def inferring(self, name, call, read):
+        """PyTorch without its book-keeping for gradients."""
+        import torch
+
+        return self.contender(name, "peer", call, read=read, context=torch.inference_mode)
 
     def out(self, shape):
         """Keyword arguments of a fastconv call: an output, where it is to be given one."""
@@ -204,7 +211,7 @@ class ConvProblem(Problem):
                     dy, x, w, None, *pairs, False, [0, 0], groups, mask
                 )[which]
 
-        return torch.inference_mode()(run), read
+        return run, read
 
     def makers(self):
         makers = {}
@@ -215,7 +222,7 @@ class ConvProblem(Problem):
         def peer(name, **how):
             def make():
                 call, read = self.torch(**how)
-                return self.contender(name, "peer", call, read=read)
+                return self.inferring(name, call, read)
 
             makers[name] = make
 
@@ -332,7 +339,7 @@ class PoolProblem(Problem):
                 dy, x, kernel, stride, padding, False, True, None
             ),
         }[self.op]
-        return torch.inference_mode()(run), lambda r: [t.numpy() for t in self.read(r)]
+        return run, lambda r: [t.numpy() for t in self.read(r)]
 
     def makers(self):
         makers = {}
@@ -344,7 +351,7 @@ class PoolProblem(Problem):
         def peer(name, channels_last):
             def make():
                 call, read = self.torch(channels_last)
-                return self.contender(name, "peer", call, read=read)
+                return self.inferring(name, call, read)
 
             makers[name] = make
 
@@ -365,7 +372,7 @@ class PoolProblem(Problem):
     def spec_of_op(self):
         """What the registry is asked with."""
         if self.op == "max gradient":
-            return fc.spec.unpool_spec(self.spec.input_shape, self.spec.output_shape, DTYPE)
+            return unpool_spec(self.spec.input_shape, self.spec.output_shape, DTYPE)
         return self.spec
 
     def loops(self):
@@ -523,8 +530,7 @@ class InferenceProblem(LeNetProblem):
         import torch
 
         net, x = self.torch_net().eval(), torch.from_numpy(self.data[0])
-        call = torch.inference_mode()(lambda: net(x))
-        return self.contender("PyTorch eager", "peer", call, read=lambda y: (y.numpy(),))
+        return self.inferring("PyTorch eager", lambda: net(x), lambda y: (y.numpy(),))
 
     def makers(self):
         makers = {"fastconv.nn": self.fastconv}
@@ -586,7 +592,8 @@ def single_images(allocation="fresh"):
 
 def cases(problems):
     """(layer, op, contender) of each measurement, as pytest parameters."""
-    for problem in problems:
-        for name in problem.makers():
-            names = problem.layer, problem.op, name
-            yield pytest.param(*names, id="-".join(names))
+    return [
+        pytest.param(problem.layer, problem.op, name, id=f"{problem.layer}-{problem.op}-{name}")
+        for problem in problems
+        for name in problem.makers()
+    ]

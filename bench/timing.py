@@ -3,7 +3,7 @@
 import gc
 import statistics
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 
@@ -42,6 +42,8 @@ class Contender:
         Whether a fastconv call that names no method runs this.
     allocation : {"fresh", "out", "reused"}
         Where the output's memory comes from.
+    context : callable
+        Makes the with-block that `call` runs in; entering it is not timed.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Contender:
     note: str = ""
     auto: bool = False
     allocation: str = "fresh"
+    context: object = nullcontext
 
 
 @dataclass
@@ -83,7 +86,8 @@ def verify(contender):
 
     Tolerances are absolute; NaN and infinity never pass.
     """
-    results = contender.read(contender.call())
+    with contender.context():
+        results = contender.read(contender.call())
     expected = contender.expected()
     if len(results) != len(expected):
         raise Wrong(f"{contender.name}: {len(results)} results, expected {len(expected)}")
@@ -119,10 +123,11 @@ def interleaved(contenders, rounds=15, min_sample=0.002):
     timer = time.perf_counter
     calls, limit = {}, {}
     for c in contenders:
-        c.call()
-        start = timer()
-        c.call()
-        once = max(timer() - start, 1e-7)
+        with c.context():
+            c.call()
+            start = timer()
+            c.call()
+            once = max(timer() - start, 1e-7)
         calls[c.name] = max(1, round(min_sample / once))
         slow = c.kind == "baseline" and once > 0.02
         limit[c.name] = min(rounds, BASELINE_ROUNDS) if slow else rounds
@@ -136,11 +141,13 @@ def interleaved(contenders, rounds=15, min_sample=0.002):
                 if i >= limit[c.name]:
                     continue
                 call, count = c.call, calls[c.name]
-                call()  # leave the caches as a call of its own finds them
-                start = timer()
-                for _ in range(count):
-                    call()
-                samples[c.name].append((timer() - start) / count / c.share)
+                with c.context():
+                    call()  # leaves the caches as the next call finds them in use
+                    start = timer()
+                    for _ in range(count):
+                        call()
+                    stop = timer()
+                samples[c.name].append((stop - start) / count / c.share)
     finally:
         if collecting:
             gc.enable()
