@@ -234,7 +234,7 @@ FC_INLINE void take_max(vec v, ivec at, vec *m, ivec *where) {
 #else
   const ivec taken = (v > *m) | (v != v);
 #if FC_BYTES == 32
-  *m = (vec)_mm256_blendv_pd((__m256d)*m, (__m256d)v, (__m256d)taken);
+  *m = (vec)_mm256_blendv_epi8((__m256i)*m, (__m256i)v, (__m256i)taken);
   *where = (ivec)_mm256_blendv_epi8((__m256i)*where, (__m256i)at, (__m256i)taken);
 #else
   *m = select(taken, v, *m);
