@@ -281,7 +281,8 @@ def elementwise(op: str, names: tuple[str, ...], arrays, backend, out):
     spec = array_spec(shape, dtype)
     impl = registry.choose(op, spec, "auto", backend)
     arrays = tuple(converted(n, a, dtype) for n, a in zip(names, arrays, strict=True))
-    result = Result(shape, dtype, out, target, arrays)
+    # an input may be `out` itself: each element is read before it is written
+    result = Result(shape, dtype, out, target, [a for a in arrays if a is not out])
     impl.run(spec, *arrays, result.array)
     return result.finish()
 

@@ -933,6 +933,12 @@ class _Activation(Layer):
         out = _place(workspace, context.shape, np.result_type(grad_output, context))
         return getattr(grad, self.name)(grad_output, context, out=out)
 
+    def _pull_in_place(self, context: np.ndarray, grad_output: np.ndarray) -> np.ndarray:
+        """`_pull` into `grad_output` itself, which must be nobody else's."""
+        if grad_output.dtype != np.result_type(grad_output, context):
+            return getattr(grad, self.name)(grad_output, context)
+        return getattr(grad, self.name)(grad_output, context, out=grad_output)
+
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """The input's shape."""
         return tuple(input_shape)
@@ -982,6 +988,10 @@ class Tanh(_Activation):
     """
 
     name = "tanh"
+
+
+# Layers whose gradient is always a new array.
+_MAKES_ITS_GRADIENT = (Conv2d, Linear, AvgPool2d, MaxPool2d, ReLU, Sigmoid, Tanh)
 
 
 class Sequential(Layer):
@@ -1083,17 +1093,22 @@ class Sequential(Layer):
         workspace: Workspace | None,
     ) -> np.ndarray | None:
         last = 0 if need_input_grad else self._first
+        ours = False  # grad_output is an array of this call's own, not the caller's or a layer's
         for position in range(len(self._stages) - 1, last - 1, -1):
             layer, activation = self._stages[position]
             kept = context[position]
             need = need_input_grad or position > last
             if activation is not None:
                 kept, y = kept
-                grad_output = activation._pull(y, grad_output, True, workspace)
+                if ours:
+                    grad_output = activation._pull_in_place(y, grad_output)
+                else:
+                    grad_output = activation._pull(y, grad_output, True, workspace)
             if _is_stateless(layer):
                 grad_output = layer._pull(kept, grad_output, need, workspace)
             else:
                 grad_output = layer.backward(grad_output, need)
+            ours = type(layer) in _MAKES_ITS_GRADIENT or (ours and type(layer) is Flatten)
             if need and grad_output is None:
                 raise TypeError(
                     f"backward of {type(layer).__name__}: expected the input's gradient, got None"
