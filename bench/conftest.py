@@ -2,6 +2,7 @@
 
 import copy
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def command(config):
         elif os.path.isabs(option):
             option = Path(option).name
         parts.append(option + equals + value)
-    return " ".join(["pytest", *parts])
+    return shlex.join(["pytest", *parts])
 
 
 def pytest_benchmark_update_machine_info(config, machine_info):

@@ -15,7 +15,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-COLUMN_ORDER = (
+FAMILY_ORDER = ("Training step", "One image", "Convolution", "Pooling")
+LISTED = ("Training step", "One image")  # a line for each operation instead of a column
+OP_ORDER = (
     "forward", "input gradient", "weight gradient",
     "max", "max, indices", "avg", "max gradient", "avg gradient",
 )  # fmt: skip
@@ -114,7 +116,7 @@ def cell(rows):
 
 
 def naive(found):
-    """One line for each layer on which plain loops ran: how many times as fast we are."""
+    """One line for each layer on which naive loops ran: how many times as fast we are."""
     for (_, layer, op), rows in found.items():
         own = ours(rows)
         loops = [r for r in rows if r["contender"].endswith("loops")]
@@ -127,39 +129,61 @@ def naive(found):
         yield f"{layer}, {op}: {', '.join(parts)}."
 
 
+def position(order):
+    """Sort key: the place in `order`, what is not in it at the end by name."""
+    return lambda name: (order.index(name) if name in order else len(order), name)
+
+
+def crossed(family, mine):
+    """A table of layers by operations."""
+    ops = sorted({op for _, _, op in mine}, key=position(OP_ORDER))
+    yield f"| {family} | {' | '.join(ops)} |"
+    yield "| --- |" + " ---: |" * len(ops)
+    for layer in dict.fromkeys(layer for _, layer, _ in mine):
+        cells = [cell(mine.get((family, layer, op), [])) for op in ops]
+        yield f"| {layer} | {' | '.join(cells)} |"
+
+
+def listed(family, mine):
+    """A table with a line for each layer and operation, and the best peer's time."""
+    yield f"| {family} | fastconv | best peer |"
+    yield "| --- | ---: | ---: |"
+    for (_, layer, op), rows in mine.items():
+        row = ours(rows)
+        peer = next((r for r in rows if row and r["contender"] == row["best_peer"]), None)
+        theirs = "none" if peer is None else f"{peer['contender']}, {duration(peer['seconds'])}"
+        yield f"| {layer}, {op} | {cell(rows)} | {theirs} |"
+
+
 def table(results):
     """The README's table, as Markdown."""
     found = groups(results["rows"])
     machine, versions = results["machine"], results["versions"]
     threads = machine["threads"]
+    families = {
+        family: {key: rows for key, rows in found.items() if key[0] == family}
+        for family in sorted({key[0] for key in found}, key=position(FAMILY_ORDER))
+    }
     lines = []
-    for family in dict.fromkeys(family for family, _, _ in found):
-        mine = [key for key in found if key[0] == family]
-        ops = sorted(
-            dict.fromkeys(op for _, _, op in mine),
-            key=lambda op: COLUMN_ORDER.index(op) if op in COLUMN_ORDER else -1,
-        )
-        lines += [f"| {family} | {' | '.join(ops)} |", "| --- |" + " ---: |" * len(ops)]
-        for layer in dict.fromkeys(layer for _, layer, _ in mine):
-            cells = [cell(found.get((family, layer, op), [])) for op in ops]
-            lines.append(f"| {layer} | {' | '.join(cells)} |")
-        lines.append("")
+    for family, mine in families.items():
+        lines += [*(listed if family in LISTED else crossed)(family, mine), ""]
     peers = sorted({row["contender"] for row in results["rows"] if row["kind"] == "peer"})
-    lines += [
+    notes = [
         "Time of one call, and how many times as fast as the best peer in the same run "
         f"(**ahead**, _behind_). float32, {threads} thread{'s' if threads != 1 else ''} for "
-        f"everybody; peers: {', '.join(peers) or 'none'}."
+        f"everybody. Peers: {', '.join(peers) or 'none'}."
     ]
     if results["missing"]:
-        lines.append(f"Not installed, so not measured: {', '.join(results['missing'])}.")
+        notes.append(f"Not installed, so not measured: {', '.join(results['missing'])}.")
     speed_ups = list(naive(found))
     if speed_ups:
-        lines += ["Against naive loops: " + " ".join(speed_ups)]
+        notes.append(f"Against naive loops: {' '.join(speed_ups)}")
+    numbers = ", ".join(f"{name} {number}" for name, number in versions.items())
     lines += [
+        " ".join(notes),
+        "",
         f"`{results['command']}` on {machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['isa']}, {results['date']}; "
-        + ", ".join(f"{name} {number}" for name, number in versions.items())
-        + "."
+        f"{machine['isa']}, {results['date']}; {numbers}.",
     ]
     return "\n".join(lines)
 
@@ -189,6 +213,13 @@ def text(rows):
             line += f"{times(row['ratio']):>7}"
         lines.append(line)
     return "\n".join([*lines, *naive(groups(rows))])
+
+
+def dumped(results):
+    """JSON with a line for each row, so that two runs can be compared line by line."""
+    rows = ",\n".join(f"  {json.dumps(row)}" for row in results["rows"])
+    head = json.dumps({k: v for k, v in results.items() if k != "rows"}, indent=1)
+    return head.removesuffix("\n}") + f',\n "rows": [\n{rows}\n ]\n}}\n'
 
 
 def replaced(page, block, name):
@@ -229,7 +260,7 @@ def main(argv=None):
             )
         return int(new != page)
     if args.run:
-        write(args.results, json.dumps(results, indent=1) + "\n")
+        write(args.results, dumped(results))
     write(args.readme, new)
     return 0
 

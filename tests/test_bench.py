@@ -243,6 +243,21 @@ def test_table(results):
         assert part in table
 
 
+def test_training_steps_are_listed_with_the_best_peer(results):
+    for line in results["rows"]:
+        line |= {"family": "Training step", "layer": "LeNet"}
+    table = report.table(results)
+    assert "| Training step | fastconv | best peer |" in table
+    assert "| LeNet, forward | 2.00 ms, **1.25x** | PyTorch NCHW, 2.50 ms |" in table
+
+
+def test_results_are_saved_row_by_row(results, tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text(report.dumped(results))
+    assert report.read(path) == results
+    assert sum('"contender"' in line for line in path.read_text().splitlines()) == 5
+
+
 def test_report_writes_the_readme(run, readme, tmp_path):
     _, saved = run
     kept = tmp_path / "results.json"
