@@ -8,7 +8,8 @@ from glob import glob
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-LIMITED_API = ("Py_LIMITED_API", "0x030B0000")  # CPython 3.11: one abi3 wheel for every later one
+# CPython 3.11's limited API: one abi3 wheel for every later one
+LIMITED_API, WHEEL_TAG = ("Py_LIMITED_API", "0x030B0000"), "cp311"
 NATIVE = "fastconv.backends.native."
 
 # Contraction fuses the tiles' mul + add; predictive commoning keeps row values in registers that the
@@ -63,4 +64,9 @@ setup(
             "freethreading_compatible": False,
         },
     ),
+    # here and not in pyproject.toml, whose [tool.distutils] setuptools warns of
+    options={
+        "bdist_wheel": {"py_limited_api": WHEEL_TAG},
+        "build_ext": {"parallel": os.cpu_count()},
+    },
 )
