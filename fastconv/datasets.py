@@ -36,6 +36,7 @@ __all__ = [
     "SPLITS",
     "Dataset",
     "DatasetUnavailable",
+    "class_names",
     "embedded_sample",
     "find",
     "load",
@@ -567,6 +568,23 @@ def _sample() -> np.ndarray:
 
     with lzma.open(Path(__file__).with_name("data") / _SAMPLE) as file:
         return _parse_idx(file, _SAMPLE)
+
+
+def class_names(name: str) -> tuple[str, ...]:
+    """Names of a data set's classes, in the order of their labels.
+
+    Parameters
+    ----------
+    name : {"fashion-mnist", "mnist", "sample"}
+
+    Examples
+    --------
+    >>> from fastconv import datasets
+    >>> datasets.class_names("fashion-mnist")[:3]
+    ('T-shirt/top', 'Trouser', 'Pullover')
+    """
+    _check_name(name, NAMES)
+    return _PUBLISHED["fashion-mnist" if name == "sample" else name].classes
 
 
 def embedded_sample() -> tuple[Dataset, Dataset]:

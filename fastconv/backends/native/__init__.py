@@ -6,8 +6,20 @@ good enough to choose among the methods of this backend.
 
 import os
 
+# libgomp reads its settings when it is loaded. Its threads would spin for milliseconds after each
+# call and at each end of one, against BLAS's threads or another process: a training step on two busy
+# cores took ten times as long. Asleep, they cost some microseconds a call.
+_SPIN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+_quiet = not any(name in os.environ for name in _SPIN)
+if _quiet:
+    os.environ["OMP_WAIT_POLICY"] = "passive"
+try:
+    from fastconv.backends.native import _conv, _dispatch, _planes
+finally:
+    if _quiet:
+        del os.environ["OMP_WAIT_POLICY"]
+
 from fastconv import config
-from fastconv.backends.native import _conv, _dispatch, _planes
 from fastconv.backends.native._dispatch import available_isas, compiler, isa_names
 from fastconv.registry import Impl
 

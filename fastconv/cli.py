@@ -1,0 +1,591 @@
+"""The command line: ``fastconv train``, ``evaluate``, ``predict``, ``summary``, ``info``.
+
+Figures go to standard output, progress and remarks to standard error. A wrong call ends with one
+line and status 2, any other failure with one line and status 1, Ctrl-C with status 130.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import fastconv as fc
+
+__all__ = ["main"]
+
+IMAGE_SIZE = 28
+LEARNING_RATE = {"sgd": 0.1, "adam": 1e-3}
+# The embedded sample has few images: more and smaller steps.
+EPOCHS, SAMPLE_EPOCHS = 10, 40
+BATCH_SIZE, SAMPLE_BATCH_SIZE = 256, 50
+SHEET_IMAGES = 60
+
+EPILOG = """\
+The chapter's recipe (Dive into Deep Learning, LeNet):
+  fastconv train --activation sigmoid --pool avg --optimizer sgd --lr 0.9
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        """One line, where argparse would print the whole usage."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
+    return value
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
+    return value
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _print_json(value) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _write_text(path: Path, text: str) -> None:
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        beside.write_text(text)
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+# --- what the commands share ---------------------------------------------------------------------
+
+
+def _build(meta: dict):
+    """The network that `meta` describes, with fresh weights."""
+    from fastconv import nn
+
+    return nn.MODELS[meta["model"]](
+        activation=meta["activation"], pool=meta["pool"], seed=meta.get("seed")
+    )
+
+
+def _weights_file(place: str) -> Path:
+    """The file of weights that a run folder, or a path to a file, means."""
+    path = Path(place)
+    if path.is_dir():
+        for name in ("weights.npz", "checkpoint.npz"):
+            if (path / name).exists():
+                return path / name
+        raise FileNotFoundError(f"{place}: no weights.npz or checkpoint.npz in this folder")
+    if not path.exists():
+        raise FileNotFoundError(f"{place}: no such run folder or file of weights")
+    return path
+
+
+def _trained(place: str):
+    """(network, meta) of a run."""
+    from fastconv import nn
+
+    path = _weights_file(place)
+    found = nn.load_checkpoint(path)
+    missing = [key for key in ("model", "activation", "pool", "dataset") if key not in found.meta]
+    if missing:
+        raise ValueError(f"{path}: not written by fastconv train (it lacks {', '.join(missing)})")
+    net = _build(found.meta)
+    net.load_state_dict(found.weights)
+    return net.eval(), found.meta
+
+
+def _data(name: str):
+    """(training data, test data, name), the embedded sample where `name` is not to be had."""
+    from fastconv import datasets
+
+    try:
+        return datasets.load(name, "train"), datasets.load(name, "test"), name
+    except datasets.DatasetUnavailable as error:
+        if name != "fashion-mnist":
+            raise
+        _say(f"{error}")
+        _say(
+            "Fashion-MNIST is not on this machine and cannot be downloaded: using the embedded "
+            "sample of it instead (2,000 training and 500 test images; expect a lower accuracy)"
+        )
+        return *datasets.embedded_sample(), "sample"
+
+
+def _limited(data, limit: int | None):
+    return data if limit is None or limit >= len(data) else data.take(limit)
+
+
+@contextlib.contextmanager
+def _settings(args):
+    if getattr(args, "threads", None):
+        fc.set_num_threads(args.threads)
+    with fc.using(backend=getattr(args, "backend", None)):
+        yield
+
+
+# --- train ---------------------------------------------------------------------------------------
+
+
+class _Progress:
+    """A progress bar where someone watches, else a line for each epoch."""
+
+    def __init__(self):
+        self.bar = None
+        self.make = None
+        if sys.stderr.isatty():
+            with contextlib.suppress(ImportError):
+                from tqdm import tqdm
+
+                self.make = tqdm
+
+    def on_epoch_start(self, state):
+        if self.make:
+            self.bar = self.make(
+                total=state.steps,
+                initial=state.step,
+                desc=f"epoch {state.epoch}/{state.epochs}",
+                file=sys.stderr,
+                leave=False,
+                unit="batch",
+            )
+
+    def on_batch(self, state):
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"loss {state.mean_loss:.3f}", refresh=False)
+            self.bar.update()
+
+    def on_epoch(self, state):
+        self.close()
+        r = state.history.final
+        _say(
+            f"epoch {r.epoch}/{state.epochs}: loss {r.train_loss:.4f}, "
+            f"test accuracy {r.test_accuracy:.4f}, {r.seconds:.1f} s"
+        )
+
+    def close(self):
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+def _new_folder(dataset: str, model: str) -> Path:
+    """runs/<dataset>-<model>, with a number where that exists."""
+    base = Path("runs") / f"{dataset}-{model}"
+    folder, number = base, 1
+    while folder.exists():
+        number += 1
+        folder = base.with_name(f"{base.name}-{number}")
+    return folder
+
+
+def _run_meta(args, dataset: str) -> dict:
+    sample = dataset == "sample"
+    optimizer = args.optimizer or "adam"
+    return {
+        "model": args.model or "lenet",
+        "activation": args.activation or "relu",
+        "pool": args.pool or ("avg" if args.model == "lenet_improved" else "max"),
+        "dataset": dataset,
+        "optimizer": optimizer,
+        "lr": args.lr if args.lr is not None else LEARNING_RATE[optimizer],
+        "momentum": args.momentum or 0.0,
+        "epochs": args.epochs or (SAMPLE_EPOCHS if sample else EPOCHS),
+        "batch_size": args.batch_size or (SAMPLE_BATCH_SIZE if sample else BATCH_SIZE),
+        "seed": args.seed if args.seed is not None else 0,
+        "limit": args.limit,
+    }
+
+
+def _resumed_meta(args) -> tuple[dict, Path]:
+    """(meta, checkpoint) of the run that --resume names; only --epochs may be changed."""
+    from fastconv import nn
+
+    path = Path(args.resume)
+    if path.is_dir():
+        path = path / "checkpoint.npz"
+    if not path.exists():
+        raise FileNotFoundError(f"--resume: {path} does not exist")
+    fixed = {
+        "--dataset": args.dataset,
+        "--model": args.model,
+        "--activation": args.activation,
+        "--pool": args.pool,
+        "--optimizer": args.optimizer,
+        "--lr": args.lr,
+        "--momentum": args.momentum,
+        "--batch-size": args.batch_size,
+        "--seed": args.seed,
+        "--limit": args.limit,
+    }
+    given = [name for name, value in fixed.items() if value is not None]
+    if given:
+        raise ValueError(f"{', '.join(given)}: a resumed run keeps its settings; leave these out")
+    meta = dict(nn.load_checkpoint(path).meta)
+    if "batch_size" not in meta:
+        raise ValueError(f"--resume: {path} was not written by fastconv train")
+    if args.epochs:
+        meta["epochs"] = args.epochs
+    return meta, path
+
+
+def _optimizer(net, meta):
+    from fastconv import nn
+
+    if meta["optimizer"] == "adam":
+        return nn.Adam(net.parameters(), lr=meta["lr"])
+    return nn.SGD(net.parameters(), lr=meta["lr"], momentum=meta["momentum"])
+
+
+def _pictures(folder: Path, history, result, net, test, title: str) -> list[Path]:
+    from fastconv import nn, plot
+
+    shown = test.take(SHEET_IMAGES)
+    guesses = nn.predict(net, shown.images)
+    return [
+        plot.learning_curve(history, folder / "learning_curve.png", title),
+        plot.confusion_matrix(
+            result.confusion, test.classes, folder / "confusion_matrix.png", title
+        ),
+        plot.prediction_sheet(
+            shown.images, shown.labels, guesses, test.classes, folder / "predictions.png", title
+        ),
+    ]
+
+
+def train(args) -> int:
+    """Train a network and write the run's folder."""
+    from fastconv import nn
+
+    if args.momentum and (args.optimizer or "adam") != "sgd":
+        raise ValueError("--momentum: only --optimizer sgd has one")
+    if args.resume:
+        meta, resume = _resumed_meta(args)
+        dataset = meta["dataset"]
+        folder = Path(args.output) if args.output else resume.parent
+    else:
+        resume, dataset = None, args.dataset or "fashion-mnist"
+    train_data, test_data, dataset = _data(dataset)
+    if resume is None:
+        meta = _run_meta(args, dataset)
+        folder = Path(args.output) if args.output else _new_folder(dataset, meta["model"])
+        if (folder / "checkpoint.npz").exists():
+            raise ValueError(
+                f"--output: {folder} holds a run already; resume it with --resume {folder}, "
+                "or name another folder"
+            )
+    elif dataset != meta["dataset"]:
+        raise ValueError(f"--resume: the run's data set {meta['dataset']!r} is not to be had")
+    folder.mkdir(parents=True, exist_ok=True)
+    train_data = _limited(train_data, meta["limit"])
+    test_data = _limited(test_data, meta["limit"])
+
+    net = _build(meta)
+    progress = _Progress()
+    checkpoint = folder / "checkpoint.npz"
+    _say(
+        f"{meta['model']} ({meta['activation']}, {meta['pool']} pooling) on {len(train_data)} "
+        f"images of {dataset}, {meta['epochs']} epochs, {fc.get_num_threads()} thread(s)"
+    )
+    try:
+        history = nn.fit(
+            net,
+            train_data,
+            epochs=meta["epochs"],
+            batch_size=meta["batch_size"],
+            optimizer=_optimizer(net, meta),
+            seed=meta["seed"],
+            validation=test_data,
+            callbacks=(progress,),
+            checkpoint=checkpoint,
+            resume=resume,
+            meta=meta,
+        )
+    except KeyboardInterrupt as interrupted:
+        progress.close()
+        _say(f"\n{interrupted}")
+        if checkpoint.exists():
+            _say(f"go on with: fastconv train --resume {folder}")
+        return 130
+    finally:
+        progress.close()
+
+    result = nn.evaluate(net, test_data)
+    nn.save_checkpoint(folder / "weights.npz", net, meta=meta)
+    metrics = {
+        **meta,
+        "images": {"train": len(train_data), "test": len(test_data)},
+        "test_loss": result.loss,
+        "test_accuracy": result.accuracy,
+        "confusion": result.confusion.tolist(),
+        "history": history.as_dict(),
+        "fastconv": fc.__version__,
+    }
+    _write_text(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    title = f"{meta['model']} on {dataset}: test accuracy {result.accuracy:.3f}"
+    try:
+        pictures = _pictures(folder, history, result, net, test_data, title)
+    except ImportError as error:
+        pictures = []
+        _say(f"no pictures were drawn: {error}")
+    if args.json:
+        _print_json({**metrics, "folder": str(folder), "pictures": [str(p) for p in pictures]})
+        return 0
+    print(history.table())
+    print(f"\ntest accuracy {result.accuracy:.4f} ({len(test_data)} images of {dataset})")
+    print(f"weights, checkpoint and metrics: {folder}")
+    for picture in pictures:
+        print(f"picture: {picture}")
+    return 0
+
+
+# --- the other commands --------------------------------------------------------------------------
+
+
+def evaluate(args) -> int:
+    """Loss, accuracy and confusion of a trained network."""
+    from fastconv import datasets, nn
+
+    net, meta = _trained(args.run)
+    name = args.dataset or meta["dataset"]
+    test = _limited(datasets.load(name, "test"), args.limit)
+    result = nn.evaluate(net, test)
+    recall = np.diag(result.confusion) / np.maximum(result.confusion.sum(axis=1), 1)
+    if args.json:
+        _print_json(
+            {
+                "dataset": name,
+                "images": len(test),
+                "loss": result.loss,
+                "accuracy": result.accuracy,
+                "recall": dict(zip(test.classes, recall.tolist(), strict=True)),
+                "confusion": result.confusion.tolist(),
+                "images_per_second": result.images_per_second,
+            }
+        )
+        return 0
+    print(f"{name}: {len(test)} test images")
+    print(f"loss      {result.loss:.4f}")
+    print(f"accuracy  {result.accuracy:.4f}")
+    for label, share in zip(test.classes, recall, strict=True):
+        print(f"  {label:12} {share:.4f}")
+    return 0
+
+
+def _read_image(path: str) -> np.ndarray:
+    """An image file as (H, W) grey levels from 0 to 255."""
+    if path.endswith(".npy"):
+        image = np.load(path, allow_pickle=False)
+        if image.ndim == 3 and image.shape[-1] in (3, 4):
+            image = image[..., :3] @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 luma
+        if image.ndim != 2 or image.dtype.kind not in "uif" or not image.size:
+            raise ValueError(
+                f"{path}: expected an image of shape (H, W) or (H, W, 3), "
+                f"got {image.dtype} of shape {image.shape}"
+            )
+        image = image.astype(np.float64)
+        if not np.isfinite(image).all() or image.min() < 0 or image.max() > 255:
+            raise ValueError(f"{path}: expected values from 0 to 255 (or from 0 to 1)")
+        return image * 255 if image.max() <= 1 else image
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as error:
+        raise ImportError(
+            f"{path}: reading pictures needs Pillow; install it with: pip install "
+            "'fastconv[train]', or give a .npy file"
+        ) from error
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("L"), np.float64)
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: not a picture that Pillow can read") from None
+
+
+def _shares(source: int, target: int) -> np.ndarray:
+    """(target, source): how much of each output pixel each input pixel covers."""
+    edges = np.arange(target + 1) * (source / target)
+    pixels = np.arange(source)
+    upper = np.minimum(edges[1:, None], pixels + 1)
+    lower = np.maximum(edges[:-1, None], pixels)
+    return np.maximum(upper - lower, 0) * (target / source)
+
+
+def _fitted(image: np.ndarray, invert: str) -> np.ndarray:
+    """(28, 28) uint8, light on dark as in the data sets."""
+    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+    if invert == "always" or (invert == "auto" and np.median(border) > 127):
+        image = 255 - image
+    if image.shape != (IMAGE_SIZE, IMAGE_SIZE):
+        rows, cols = (_shares(n, IMAGE_SIZE) for n in image.shape)
+        image = rows @ image @ cols.T
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+def predict(args) -> int:
+    """Class of each image."""
+    from fastconv import datasets, nn
+
+    images = np.stack([_fitted(_read_image(path), args.invert) for path in args.image])
+    net, meta = _trained(args.weights)
+    chances = nn.probabilities(net, images)
+    classes = datasets.class_names(meta["dataset"])
+    found = [
+        {"image": path, "class": classes[int(p.argmax())], "probability": float(p.max())}
+        for path, p in zip(args.image, chances, strict=True)
+    ]
+    if args.json:
+        _print_json(found)
+        return 0
+    for row in found:
+        print(f"{row['image']}: {row['class']} ({row['probability']:.3f})")
+    return 0
+
+
+def summary(args) -> int:
+    """Layers, shapes, parameters and work of a network."""
+    pool = args.pool or ("avg" if args.model == "lenet_improved" else "max")
+    net = _build({"model": args.model, "activation": args.activation, "pool": pool, "seed": 0})
+    table = net.summary((args.batch_size, 1, IMAGE_SIZE, IMAGE_SIZE))
+    if args.json:
+        _print_json(table.as_dict())
+    else:
+        print(table)
+    return 0
+
+
+def info(args) -> int:
+    """What show_config prints."""
+    if args.json:
+        from fastconv.config import config
+
+        _print_json(config())
+    else:
+        fc.show_config()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    models, activations = ("lenet", "lenet_improved"), ("relu", "sigmoid", "tanh")
+    pools = ("avg", "max")
+    parser = _Parser(prog="fastconv", description="Convolution and pooling for NumPy arrays.")
+    parser.add_argument("--version", action="version", version=f"fastconv {fc.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(function, text, **kwargs):
+        sub = commands.add_parser(function.__name__, help=text, description=text, **kwargs)
+        sub.set_defaults(run_command=function)
+        sub.add_argument("--json", action="store_true", help="print the figures as JSON")
+        return sub
+
+    def running(sub):
+        sub.add_argument("--backend", help="native or reference (default: FASTCONV_BACKEND)")
+        sub.add_argument("--threads", type=_positive, help="threads (default: all CPUs)")
+
+    sub = command(
+        train,
+        "Train LeNet and write a folder with weights, metrics and pictures.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sub.add_argument(
+        "--dataset",
+        choices=("fashion-mnist", "mnist", "sample"),
+        help="default fashion-mnist; the embedded sample of it where it cannot be had",
+    )
+    sub.add_argument("--model", choices=models, help="default lenet")
+    sub.add_argument("--pool", choices=pools, help="default max (lenet_improved: avg)")
+    sub.add_argument("--activation", choices=activations, help="default relu")
+    sub.add_argument("--epochs", type=_positive, help=f"default {EPOCHS} (sample: {SAMPLE_EPOCHS})")
+    sub.add_argument(
+        "--batch-size", type=_positive, help=f"default {BATCH_SIZE} (sample: {SAMPLE_BATCH_SIZE})"
+    )
+    sub.add_argument("--lr", type=_rate, help="learning rate (default: adam 0.001, sgd 0.1)")
+    sub.add_argument("--optimizer", choices=("adam", "sgd"), help="default adam")
+    sub.add_argument("--momentum", type=float, help="of sgd (default 0)")
+    sub.add_argument("--seed", type=int, help="of the weights and the order (default 0)")
+    sub.add_argument("--limit", type=_positive, help="use only the first N images of each part")
+    sub.add_argument("--output", metavar="FOLDER", help="default: a new one under runs/")
+    sub.add_argument("--resume", metavar="FOLDER", help="go on with the run in this folder")
+    running(sub)
+
+    sub = command(evaluate, "Loss and accuracy of a trained network on test images.")
+    sub.add_argument("run", help="a run's folder or a file of weights")
+    sub.add_argument("--dataset", choices=("fashion-mnist", "mnist", "sample"))
+    sub.add_argument("--limit", type=_positive, help="use only the first N images")
+    running(sub)
+
+    sub = command(
+        predict,
+        "Class of each image (PNG, or .npy of shape (H, W)); it is turned to grey and to 28 x 28.",
+    )
+    sub.add_argument("image", nargs="+", help="picture or .npy file")
+    sub.add_argument(
+        "--weights", required=True, metavar="RUN", help="a run's folder or a file of weights"
+    )
+    sub.add_argument(
+        "--invert",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="the network knows light on dark; auto inverts where the border is light",
+    )
+    running(sub)
+
+    sub = command(summary, "Layers, shapes, parameters and work of a network.")
+    sub.add_argument("--model", choices=models, default="lenet")
+    sub.add_argument("--pool", choices=pools)
+    sub.add_argument("--activation", choices=activations, default="relu")
+    sub.add_argument("--batch-size", type=_positive, default=1)
+
+    command(info, "Versions, instruction sets, threads and backends.")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Arguments; default: those of the process.
+
+    Returns
+    -------
+    int
+        Exit status.
+
+    Examples
+    --------
+    >>> from fastconv.cli import main
+    >>> main(["summary", "--model", "lenet"])  # doctest: +ELLIPSIS
+    name ...
+    0
+    """
+    parser = _parser()
+    args = parser.parse_args(argv)
+    name = f"fastconv {args.command}"
+    try:
+        with _settings(args):
+            return args.run_command(args)
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        _say(f"{name}: {error}")
+        return 2
+    except (OSError, ImportError, FloatingPointError, MemoryError) as error:
+        _say(f"{name}: {error}")
+        return 1
+    except KeyboardInterrupt:
+        _say(f"{name}: interrupted")
+        return 130
