@@ -5,23 +5,36 @@ good enough to choose among the methods of this backend.
 """
 
 import os
-
-# libgomp reads its settings when it is loaded. Its threads would spin for milliseconds after each
-# call and at each end of one, against BLAS's threads or another process: a training step on two busy
-# cores took ten times as long. Asleep, they cost some microseconds a call.
-_SPIN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
-_quiet = not any(name in os.environ for name in _SPIN)
-if _quiet:
-    os.environ["OMP_WAIT_POLICY"] = "passive"
-try:
-    from fastconv.backends.native import _conv, _dispatch, _planes
-finally:
-    if _quiet:
-        del os.environ["OMP_WAIT_POLICY"]
+from importlib import import_module
 
 from fastconv import config
-from fastconv.backends.native._dispatch import available_isas, compiler, isa_names
 from fastconv.registry import Impl
+
+
+def _drivers():
+    """The extension modules, loaded with OpenMP threads that sleep between calls.
+
+    libgomp reads its settings when it is loaded. By default its threads spin for milliseconds at
+    the end of a call, against BLAS's threads or another process: a training step on two busy cores
+    took ten times as long. Waking a sleeping thread costs some microseconds.
+    """
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    unset = not any(name in os.environ for name in names)
+    if unset:
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+    try:
+        return [import_module(f"{__name__}.{name}") for name in ("_conv", "_dispatch", "_planes")]
+    finally:
+        if unset:
+            del os.environ["OMP_WAIT_POLICY"]
+
+
+_conv, _dispatch, _planes = _drivers()
+available_isas, compiler, isa_names = (
+    _dispatch.available_isas,
+    _dispatch.compiler,
+    _dispatch.isa_names,
+)
 
 __all__ = ["ROWS", "available_isas", "compiler", "isa_names", "openmp_runtime", "tiles"]
 
