@@ -12,8 +12,8 @@ from setuptools import Extension, setup
 LIMITED_API, WHEEL_TAG = ("Py_LIMITED_API", "0x030B0000"), "cp311"
 NATIVE = "fastconv.backends.native."
 
-# Contraction fuses the tiles' mul + add; predictive commoning keeps row values in registers that the
-# tiles need.  -O2: kernels ask for their unrolling themselves, and -O3 makes the wheel a tenth
+# Contraction fuses the tiles' mul + add; predictive commoning keeps row values in registers that
+# the tiles need.  -O2: kernels ask for their unrolling themselves, and -O3 makes the wheel a tenth
 # larger, not faster.
 COMPILE = ["-std=gnu11", "-O2", "-g0", "-ffp-contract=fast", "-fvisibility=hidden"]
 if sys.platform == "darwin":  # Apple's clang ships no OpenMP: kernels run on one thread there

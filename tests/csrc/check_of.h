@@ -1,0 +1,267 @@
+/* The checks for one element type: T, its short name S, its spacing EPS.  See check.c. */
+#define CAT_(a, b) a##_##b
+#define CAT(a, b) CAT_(a, b)
+#define OF(name) CAT(name, S)
+
+/* n small integers */
+static T *OF(integers)(ptrdiff_t n) {
+  T *x = room(n * (ptrdiff_t)sizeof(T));
+  for (ptrdiff_t i = 0; i < n; ++i) x[i] = (T)between(-8, 8);
+  return x;
+}
+
+static T *OF(copy)(const T *x, ptrdiff_t n) {
+  T *y = room(n * (ptrdiff_t)sizeof(T));
+  memcpy(y, x, (size_t)n * sizeof(T));
+  return y;
+}
+
+static void OF(same)(const char *isa, const char *kernel, const T *got, const T *wanted, ptrdiff_t n) {
+  for (ptrdiff_t i = 0; i < n; ++i)
+    expect(got[i] == wanted[i] || (isnan(got[i]) && isnan(wanted[i])), isa, kernel, "an element",
+           (double)got[i], (double)wanted[i]);
+}
+
+static void OF(near)(const char *isa, const char *kernel, T got, T wanted, T ulps) {
+  const T scale = wanted < 0 ? -wanted : wanted;
+  const T off = got < wanted ? wanted - got : got - wanted;
+  expect(off <= ulps * EPS * (scale > 1 ? scale : 1), isa, kernel, "an element", (double)got,
+         (double)wanted);
+}
+
+static void OF(check_tile)(const char *isa, const OF(fc_kernels) * f) {
+  for (int m = 1; m <= f->tile_m; ++m)
+    for (int v = 1; v <= f->tile_v[m]; ++v)
+      for (int bias_given = 0; bias_given < 2; ++bias_given) {
+        const int lanes = f->lanes;
+        const ptrdiff_t depth = between(0, 9), w_pitch = m + between(0, 3);
+        const ptrdiff_t y_pitch = v * lanes + between(0, 5), n_y = (m - 1) * y_pitch + v * lanes;
+        int32_t *off = room(depth * 4), *at = room(v * 4), reach = 0, farthest = 0;
+        for (ptrdiff_t k = 0; k < depth; ++k) {
+          off[k] = (int32_t)between(0, 40);
+          if (off[k] > reach) reach = off[k];
+        }
+        for (int i = 0; i < v; ++i) {
+          at[i] = (int32_t)between(0, 90);
+          if (at[i] > farthest) farthest = at[i];
+        }
+        T *x = OF(integers)(depth ? reach + farthest + lanes : 0);
+        T *w = OF(integers)(depth ? (depth - 1) * w_pitch + m : 0);
+        T *bias = OF(integers)(m), *y = OF(integers)(n_y), *wanted = OF(copy)(y, n_y);
+        for (int i = 0; i < m; ++i)
+          for (int j = 0; j < v * lanes; ++j) {
+            T *sum = wanted + i * y_pitch + j;
+            if (bias_given) *sum = bias[i];
+            for (ptrdiff_t k = 0; k < depth; ++k)
+              *sum += w[k * w_pitch + i] * x[at[j / lanes] + off[k] + j % lanes];
+          }
+        f->tile[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias_given ? bias : NULL, y, y_pitch);
+        OF(same)(isa, "tile", y, wanted, n_y);
+        free(off), free(at), free(x), free(w), free(bias), free(y), free(wanted);
+      }
+}
+
+static void OF(check_dot)(const char *isa, const OF(fc_kernels) * f) {
+  for (int m = 1; m <= f->dot_m; ++m)
+    for (int v = 1; v <= f->dot_v[m]; ++v)
+      for (int again = 0; again < 3; ++again) {
+        const int lanes = f->lanes;
+        const ptrdiff_t rows = between(1, 3), n = straddling(lanes), b_step = lanes * between(1, 2);
+        const ptrdiff_t a_pitch = n + between(0, 3), a_row = m * a_pitch;
+        const ptrdiff_t last = (n - 1) / lanes * b_step + (n - 1) % lanes, b_row = last + between(1, 9);
+        int32_t *at = room(v * 4), farthest = 0;
+        for (int i = 0; i < v; ++i) {
+          at[i] = (int32_t)between(0, 30);
+          if (at[i] > farthest) farthest = at[i];
+        }
+        T *a = OF(integers)((rows - 1) * a_row + (m - 1) * a_pitch + n);
+        T *b = OF(integers)((rows - 1) * b_row + farthest + last + 1);
+        T *acc = OF(integers)(m * v * lanes), *wanted = OF(copy)(acc, m * v * lanes);
+        for (int i = 0; i < m; ++i)
+          for (int j = 0; j < v; ++j)
+            for (ptrdiff_t r = 0; r < rows; ++r)
+              for (ptrdiff_t k = 0; k < n; ++k)
+                wanted[(i * v + j) * lanes + k % lanes] +=
+                    a[r * a_row + i * a_pitch + k] *
+                    b[r * b_row + at[j] + k / lanes * b_step + k % lanes];
+        f->dot[m - 1][v - 1](rows, n, a, a_row, a_pitch, b, b_row, at, b_step, acc);
+        OF(same)(isa, "dot", acc, wanted, m * v * lanes);
+        free(at), free(a), free(b), free(acc), free(wanted);
+      }
+}
+
+static void OF(check_lanes)(const char *isa, const OF(fc_kernels) * f) {
+  const int lanes = f->lanes;
+  for (int images = 1; images <= lanes; ++images) {
+    const ptrdiff_t n = straddling(lanes), pitch = n + between(0, 4);
+    const ptrdiff_t spread = (images - 1) * pitch + n;
+    T *x = OF(integers)(spread), *y = OF(integers)(n * lanes), *wanted = OF(copy)(y, n * lanes);
+    for (ptrdiff_t i = 0; i < n; ++i)
+      for (int l = 0; l < lanes; ++l) wanted[i * lanes + l] = l < images ? x[l * pitch + i] : 0;
+    f->gather_lanes(n, images, x, pitch, y);
+    OF(same)(isa, "gather_lanes", y, wanted, n * lanes);
+    T *back = OF(integers)(spread), *as_was = OF(copy)(back, spread);
+    for (int l = 0; l < images; ++l)
+      for (ptrdiff_t i = 0; i < n; ++i) as_was[l * pitch + i] = y[i * lanes + l];
+    f->scatter_lanes(n, images, y, back, pitch);
+    OF(same)(isa, "scatter_lanes", back, as_was, spread);
+    T *sums = OF(integers)(n), *sums_wanted = OF(copy)(sums, n);
+    for (ptrdiff_t i = 0; i < n; ++i) {
+      sums_wanted[i] = 0;
+      for (int l = 0; l < lanes; ++l) sums_wanted[i] += y[i * lanes + l];
+    }
+    f->sum_lanes(n, y, sums);
+    OF(same)(isa, "sum_lanes", sums, sums_wanted, n);
+    f->sum_lanes(n, y, y);
+    OF(same)(isa, "sum_lanes in place", y, sums_wanted, n);
+    free(x), free(y), free(wanted), free(back), free(as_was), free(sums), free(sums_wanted);
+  }
+}
+
+static void OF(check_pack)(const char *isa, const OF(fc_kernels) * f) {
+  for (int m = 1; m <= f->tile_m; ++m) {
+    const ptrdiff_t depth = between(1, 9), pitch = m + between(0, 3), w_m = between(1, 20);
+    ptrdiff_t *off = room(depth * (ptrdiff_t)sizeof *off), reach = 0;
+    for (ptrdiff_t k = 0; k < depth; ++k) {
+      off[k] = between(0, 50);
+      if (off[k] > reach) reach = off[k];
+    }
+    T *w = OF(integers)(reach + (m - 1) * w_m + 1), *y = OF(integers)(depth * pitch);
+    T *wanted = OF(copy)(y, depth * pitch);
+    for (ptrdiff_t k = 0; k < depth; ++k)
+      for (ptrdiff_t i = 0; i < pitch; ++i)
+        wanted[k * pitch + i] = i < m ? w[i * w_m + off[k]] : 0;
+    f->pack(m, depth, w, w_m, off, y, pitch);
+    OF(same)(isa, "pack", y, wanted, depth * pitch);
+    free(off), free(w), free(y), free(wanted);
+  }
+}
+
+static void OF(check_maps)(const char *isa, const OF(fc_kernels) * f) {
+  const ptrdiff_t n = straddling(f->lanes);
+  T *x = OF(integers)(n), *grad = OF(integers)(n), *y = OF(integers)(n), *out = OF(integers)(n);
+  double sum = 0;
+  for (ptrdiff_t i = 0; i < n; ++i) sum += (double)(x[i] = x[i] * (T)1.25);
+  expect(f->sum(n, x) == sum, isa, "sum", "the sum", f->sum(n, x), sum);
+  f->relu(n, x, y), f->relu_backward(n, grad, y, out);
+  for (ptrdiff_t i = 0; i < n; ++i) {
+    OF(near)(isa, "relu", y[i], x[i] > 0 ? x[i] : 0, 0);
+    OF(near)(isa, "relu_backward", out[i], y[i] > 0 ? grad[i] : 0, 0);
+  }
+  f->sigmoid(n, x, y), f->sigmoid_backward(n, grad, y, out);
+  for (ptrdiff_t i = 0; i < n; ++i) {
+    OF(near)(isa, "sigmoid", y[i], (T)(1 / (1 + exp(-(double)x[i]))), 2);
+    OF(near)(isa, "sigmoid_backward", out[i], grad[i] * (1 - y[i]) * y[i], 8);
+  }
+  f->tanh(n, x, y), f->tanh_backward(n, grad, y, out);
+  for (ptrdiff_t i = 0; i < n; ++i) {
+    OF(near)(isa, "tanh", y[i], (T)tanh((double)x[i]), 2);
+    OF(near)(isa, "tanh_backward", out[i], grad[i] * (1 - y[i] * y[i]), 16);
+  }
+  f->relu(n, x, x); /* y may be x */
+  for (ptrdiff_t i = 0; i < n; ++i) expect(x[i] >= 0, isa, "relu in place", "an element", x[i], 0);
+  free(x), free(grad), free(y), free(out);
+}
+
+static void OF(check_pools)(const char *isa, const OF(fc_kernels) * f) {
+  const fc_pool g = random_pool();
+  const ptrdiff_t x_col = between(1, 2) > 1 && g.width < 20 ? 2 : 1, x_row = g.width * x_col + between(0, 2);
+  const ptrdiff_t y_col = between(0, 7) == 0 ? 2 : 1, y_row = g.out_w * y_col + between(0, 2);
+  const ptrdiff_t n_x = (g.height - 1) * x_row + (g.width - 1) * x_col + 1;
+  const ptrdiff_t n_y = (g.out_h - 1) * y_row + (g.out_w - 1) * y_col + 1;
+  const ptrdiff_t outputs = g.out_h * g.out_w, middle = between(0, g.out_h);
+  const ptrdiff_t half = between(0, g.height);
+  T *x = OF(integers)(n_x), *maxima = OF(integers)(n_y), *again = OF(integers)(n_y);
+  T *means = OF(integers)(n_y), *row_div = OF(integers)(g.out_h), *col_div = OF(integers)(g.out_w);
+  T *scratch = room(fc_pool_scratch(&g) * (ptrdiff_t)sizeof(T));
+  T *dx = OF(integers)(n_x), *dx_wanted = OF(copy)(dx, n_x), *unpooled = OF(integers)(n_x);
+  T *unpooled_wanted = OF(copy)(unpooled, n_x);
+  int64_t *at = room(outputs * 8);
+  if (between(0, 3) == 0) x[between(0, g.height - 1) * x_row + between(0, g.width - 1) * x_col] = (T)NAN;
+  for (ptrdiff_t p = 0; p < g.out_h; ++p) row_div[p] = (T)between(1, 3);
+  for (ptrdiff_t q = 0; q < g.out_w; ++q) col_div[q] = (T)between(1, 3);
+  const int halves = g.kernel_h == 2 && g.kernel_w == 2 && g.stride_h == 2 && g.stride_w == 2;
+  if (halves) { /* that path has one divisor */
+    for (ptrdiff_t p = 0; p < g.out_h; ++p) row_div[p] = 3;
+    for (ptrdiff_t q = 0; q < g.out_w; ++q) col_div[q] = 1;
+  }
+
+  /* in two pieces: rows know nothing of each other */
+  f->max_pool(&g, 0, middle, x, x_row, x_col, maxima, y_row, y_col, scratch);
+  f->max_pool(&g, middle, g.out_h, x, x_row, x_col, maxima, y_row, y_col, scratch);
+  f->max_pool_at(&g, 0, middle, x, x_row, x_col, again, y_row, y_col, at, scratch);
+  f->max_pool_at(&g, middle, g.out_h, x, x_row, x_col, again, y_row, y_col, at, scratch);
+  const int plain = g.dilation_h == 1 && g.dilation_w == 1;
+  if (plain) {
+    f->avg_pool(&g, 0, middle, x, x_row, x_col, row_div, col_div, 0, means, y_row, y_col, scratch);
+    f->avg_pool(&g, middle, g.out_h, x, x_row, x_col, row_div, col_div, 0, means, y_row, y_col, scratch);
+  }
+  for (ptrdiff_t p = 0; p < g.out_h; ++p)
+    for (ptrdiff_t q = 0; q < g.out_w; ++q) {
+      T most = -(T)INFINITY, sum = 0;
+      int64_t place = -1;
+      for (ptrdiff_t r = 0; r < g.kernel_h; ++r)
+        for (ptrdiff_t s = 0; s < g.kernel_w; ++s) {
+          const ptrdiff_t h = p * g.stride_h - g.top + r * g.dilation_h;
+          const ptrdiff_t w = q * g.stride_w - g.left + s * g.dilation_w;
+          if (h < 0 || h >= g.height || w < 0 || w >= g.width) continue;
+          const T value = x[h * x_row + w * x_col];
+          sum += value;
+          if (place < 0 || value > most || isnan(value)) most = value, place = h * g.width + w;
+        }
+      const ptrdiff_t here = p * y_row + q * y_col;
+      OF(same)(isa, "max_pool", maxima + here, &most, 1);
+      OF(same)(isa, "max_pool_at", again + here, &most, 1);
+      if (place >= 0)
+        expect(at[p * g.out_w + q] == place, isa, "max_pool_at", "a place",
+               (double)at[p * g.out_w + q], (double)place);
+      if (plain && !isnan(sum))
+        OF(near)(isa, "avg_pool", means[here], sum / (row_div[p] * col_div[q]), 2);
+    }
+
+  /* back */
+  T *y = OF(integers)(n_y);
+  for (ptrdiff_t h = 0; h < g.height; ++h)
+    for (ptrdiff_t w = 0; w < g.width; ++w)
+      dx_wanted[h * x_row + w * x_col] = unpooled_wanted[h * x_row + w * x_col] = 0;
+  for (ptrdiff_t p = 0; p < g.out_h; ++p)
+    for (ptrdiff_t q = 0; q < g.out_w; ++q) {
+      const int64_t i = at[p * g.out_w + q];
+      unpooled_wanted[i / g.width * x_row + i % g.width * x_col] += y[p * y_row + q * y_col];
+      for (ptrdiff_t r = 0; r < g.kernel_h; ++r)
+        for (ptrdiff_t s = 0; s < g.kernel_w; ++s) {
+          const ptrdiff_t h = p * g.stride_h - g.top + r, w = q * g.stride_w - g.left + s;
+          if (h >= 0 && h < g.height && w >= 0 && w < g.width)
+            dx_wanted[h * x_row + w * x_col] += y[p * y_row + q * y_col] / (row_div[p] * col_div[q]);
+        }
+    }
+  expect(f->max_unpool(&g, y, y_row, y_col, at, g.out_w, 1, unpooled, x_row, x_col) == -1, isa,
+         "max_unpool", "all places are good", 0, -1);
+  OF(same)(isa, "max_unpool", unpooled, unpooled_wanted, n_x);
+  if (plain) {
+    f->avg_unpool(&g, 0, half, y, y_row, y_col, row_div, col_div, 0, dx, x_row, x_col, scratch);
+    f->avg_unpool(&g, half, g.height, y, y_row, y_col, row_div, col_div, 0, dx, x_row, x_col, scratch);
+    for (ptrdiff_t i = 0; i < n_x; ++i) OF(near)(isa, "avg_unpool", dx[i], dx_wanted[i], 64);
+  }
+  const ptrdiff_t wrong = between(0, outputs - 1);
+  at[wrong] = between(0, 1) ? -1 : (int64_t)g.height * g.width;
+  const ptrdiff_t found = f->max_unpool(&g, y, y_row, y_col, at, g.out_w, 1, unpooled, x_row, x_col);
+  expect(found == wrong, isa, "max_unpool", "the first wrong place", (double)found, (double)wrong);
+  free(x), free(maxima), free(again), free(means), free(row_div), free(col_div), free(scratch);
+  free(dx), free(dx_wanted), free(unpooled), free(unpooled_wanted), free(at), free(y);
+}
+
+static void OF(check)(const char *isa, const OF(fc_kernels) * f) {
+  OF(check_tile)(isa, f);
+  OF(check_dot)(isa, f);
+  for (int i = 0; i < 8; ++i) {
+    OF(check_lanes)(isa, f);
+    OF(check_pack)(isa, f);
+  }
+  for (int i = 0; i < 60; ++i) OF(check_maps)(isa, f);
+  for (int i = 0; i < 400; ++i) OF(check_pools)(isa, f);
+}
+
+#undef CAT_
+#undef CAT
+#undef OF
