@@ -89,7 +89,8 @@ def learning_curve(history, path: str | os.PathLike, title: str = "") -> Path:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
+        if axes.lines:
+            axes.legend(frameon=False)
     return _save(figure, path)
 
 
