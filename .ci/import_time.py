@@ -1,9 +1,13 @@
-"""Print how long `import fastconv` takes beyond `import numpy`: median of several processes."""
+"""Print how long `import fastconv` takes beyond `import numpy`: median of several processes.
+
+The aim is 30 ms; only ten times as much is a failure, for the machine may be busy.
+"""
 
 import statistics
 import subprocess
 import sys
 
+AIM = 30
 CODE = """
 import time
 import numpy
@@ -16,4 +20,6 @@ times = [
     float(subprocess.run([sys.executable, "-c", CODE], capture_output=True, check=True).stdout)
     for _ in range(9)
 ]
-print(f"import fastconv adds {statistics.median(times):.1f} ms to import numpy (bar: 30 ms)")
+took = statistics.median(times)
+print(f"import fastconv adds {took:.1f} ms to import numpy (aim: under {AIM} ms)")
+sys.exit(took > 10 * AIM)
