@@ -6,7 +6,7 @@ Prints, for each seed, how far the losses of the first 200 steps lie apart (larg
 difference) and both test accuracies at the end; then a table as Markdown. It needs PyTorch and the
 whole of Fashion-MNIST. `average` is the chapter's recipe: sigmoid, average pooling, batch 256,
 learning rate 0.9, Xavier initialisation; `maximum` has maximum pooling; `improved` is
-`nn.lenet_improved` under Adam at 0.002 with batches of 64; PyTorch's is trained beside it with --twin.
+`nn.lenet_improved` under Adam at 0.002, batches of 64 (with --twin PyTorch's is trained beside it).
 """
 
 import argparse
