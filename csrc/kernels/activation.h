@@ -10,8 +10,8 @@
  * numbers are kept on both sides.  Largest error over all finite x, on every ISA:
  *
  *              float                  double
- *   sigmoid    2.0 ulp                2.0 ulp
- *   tanh       2.0 ulp                2.0 ulp
+ *   sigmoid    2.5 ulp                2.5 ulp
+ *   tanh       2.5 ulp                2.5 ulp
  *
  * Method: e^y = 2^k e^r with k = round(y / ln 2) and r = y - k ln 2 from ln 2 in two parts (Cody and
  * Waite, Software Manual for the Elementary Functions, 1980, chapter 6).  Only y <= 0 is needed, where
