@@ -8,10 +8,13 @@ import tarfile
 import zipfile
 from pathlib import PurePosixPath
 
-NEEDED = """LICENSE MANIFEST.in README.md CHANGELOG.md CONTRIBUTING.md pyproject.toml setup.py
+NEEDED = """
+LICENSE MANIFEST.in README.md CHANGELOG.md CONTRIBUTING.md pyproject.toml setup.py
 csrc/fastconv.h csrc/README.md csrc/kernels/tile.h fastconv/py.typed
 fastconv/backends/native/_conv.pyx fastconv/backends/native/_dispatch.pxd
-fastconv/backends/native/_conv.pyi fastconv/data/LICENSE.fashion-mnist tests/conftest.py bench/layers.py""".split()
+fastconv/backends/native/_conv.pyi fastconv/data/LICENSE.fashion-mnist tests/conftest.py
+bench/layers.py
+""".split()
 
 
 def check_sdist(path):
