@@ -83,6 +83,8 @@ cdef Workspace take_workspace(size_t size):
         space.memory = <char*>malloc(size + CACHE_LINE)
         if space.memory == NULL:
             raise MemoryError(f"no memory for a workspace of {size} bytes")
+        # what lies between and behind staged rows is multiplied, never kept: let it be numbers
+        memset(space.memory, 0, size + CACHE_LINE)
         space.size = size
     return space
 
@@ -762,8 +764,6 @@ cdef int run_plan(const fc_isa* isa, Plan* plan, const real* x, const real* w, c
                 pack(isa, <int>(tile_start(plan, mt + 1) - m0), plan.depth,
                      w + g * plan.w_group + m0 * plan.w_m, plan.w_m, w_off,
                      packed + (g * plan.n_mt + mt) * plan.depth * plan.tile_m, plan.tile_m)
-        # what lies between and behind staged rows is multiplied, never kept: it has to be finite
-        memset(scratch, 0, threads * plan.scratch)
         if threads == 1:
             for item in range(n_items):
                 correlate_block(isa, plan, x, packed, start, off, off_last, out, item, scratch)
@@ -1072,7 +1072,6 @@ cdef int weight_gradient(const fc_isa* isa, const Geometry* g, const real* x, co
     cdef char* scratch = space.aligned()
     cdef size_t each = xp.scratch
     with nogil:
-        memset(scratch, 0, threads * each)
         if threads == 1:
             for item in range(n_items):
                 weight_block(isa, &plan, x, dy, dw, item, scratch)
