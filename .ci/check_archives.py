@@ -13,7 +13,7 @@ LICENSE MANIFEST.in README.md CHANGELOG.md CONTRIBUTING.md pyproject.toml setup.
 csrc/fastconv.h csrc/README.md csrc/kernels/tile.h fastconv/py.typed
 fastconv/backends/native/_conv.pyx fastconv/backends/native/_dispatch.pxd
 fastconv/backends/native/_conv.pyi fastconv/data/LICENSE.fashion-mnist tests/conftest.py
-bench/layers.py
+fastconv/bench/layers.py
 """.split()
 
 

@@ -6,11 +6,9 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-import contenders
 import pytest
-import report
-import timing
 
+from fastconv.bench import contenders, table, timing
 from fastconv.config import config as fastconv_config
 
 BOARD = pytest.StashKey[dict]()
@@ -155,6 +153,6 @@ def pytest_terminal_summary(terminalreporter, config):
     rows = config.stash[ROWS]
     if rows:
         terminalreporter.section("fastconv and the best peer")
-        terminalreporter.write_line(report.text(rows))
+        terminalreporter.write_line(table.text(rows))
         for line in contenders.missing():
             terminalreporter.write_line(f"missing peer: {line}")

@@ -1,8 +1,9 @@
 """Convolutions, forward and both gradients: fastconv by method, NumPy, loops and the peers."""
 
 import pytest
-from contenders import cases, convolutions
-from timing import REPLAY
+
+from fastconv.bench.contenders import cases, convolutions
+from fastconv.bench.timing import REPLAY
 
 
 @pytest.mark.benchmark(timer=REPLAY)

@@ -1,8 +1,9 @@
 """One image: what stands between Python and the kernel."""
 
 import pytest
-from contenders import cases, single_images
-from timing import REPLAY
+
+from fastconv.bench.contenders import cases, single_images
+from fastconv.bench.timing import REPLAY
 
 
 @pytest.mark.benchmark(timer=REPLAY)

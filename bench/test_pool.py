@@ -1,8 +1,9 @@
 """Maximum and average pooling, forward and backward."""
 
 import pytest
-from contenders import cases, poolings
-from timing import REPLAY
+
+from fastconv.bench.contenders import cases, poolings
+from fastconv.bench.timing import REPLAY
 
 
 @pytest.mark.benchmark(timer=REPLAY)

@@ -1,8 +1,9 @@
 """LeNet's training step at batch 256: fastconv.nn and its peers from the same weights and batch."""
 
 import pytest
-from contenders import cases, training_steps
-from timing import REPLAY
+
+from fastconv.bench.contenders import cases, training_steps
+from fastconv.bench.timing import REPLAY
 
 
 @pytest.mark.benchmark(timer=REPLAY)

@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from fastconv.bench import baselines, contenders, table, timing
+from fastconv.bench.layers import CONV, POOL, SINGLE, Conv, Pool
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "bench"))  # behind everything: an installed fastconv stays in use
 
-import baselines  # noqa: E402
-import contenders  # noqa: E402
+
 import report  # noqa: E402
-import timing  # noqa: E402
-from layers import CONV, POOL, SINGLE, Conv, Pool  # noqa: E402
 
 SMALL_CONVS = (
     Conv("plain", (2, 3, 7, 6), (4, 3, 3, 2)),
@@ -233,28 +232,28 @@ def readme(tmp_path):
 
 
 def test_table(results):
-    table = report.table(results)
-    assert "| Convolution | forward | weight gradient |" in table
-    assert "| A | 2.00 ms, **1.25x** |  |" in table  # what a plain call runs, not the fastest
-    assert "| B |  | 3.00 us, _0.50x_ |" in table  # where we are behind it stands, too
-    assert "10,000x Python loops (extrapolated from 1 of 256 images)" in table
-    assert "Not installed, so not measured: Another (pip install another)." in table
+    markdown = table.table(results)
+    assert "| Convolution | forward | weight gradient |" in markdown
+    assert "| A | 2.00 ms, **1.25x** |  |" in markdown  # what a plain call runs, not the fastest
+    assert "| B |  | 3.00 us, _0.50x_ |" in markdown  # where we are behind it stands, too
+    assert "10,000x Python loops (extrapolated from 1 of 256 images)" in markdown
+    assert "Not installed, so not measured: Another (pip install another)." in markdown
     for part in ("`pytest bench/ --benchmark-json=run.json`", "Some CPU", "2 cores", "2025-01-31"):
-        assert part in table
+        assert part in markdown
 
 
 def test_training_steps_are_listed_with_the_best_peer(results):
     for line in results["rows"]:
         line |= {"family": "Training step", "layer": "LeNet"}
-    table = report.table(results)
-    assert "| Training step | fastconv | best peer |" in table
-    assert "| LeNet, forward | 2.00 ms, **1.25x** | PyTorch NCHW, 2.50 ms |" in table
+    markdown = table.table(results)
+    assert "| Training step | fastconv | best peer |" in markdown
+    assert "| LeNet, forward | 2.00 ms, **1.25x** | PyTorch NCHW, 2.50 ms |" in markdown
 
 
 def test_results_are_saved_row_by_row(results, tmp_path):
     path = tmp_path / "results.json"
     path.write_text(report.dumped(results))
-    assert report.read(path) == results
+    assert table.read(path) == results
     assert sum('"contender"' in line for line in path.read_text().splitlines()) == 5
 
 
@@ -265,7 +264,7 @@ def test_report_writes_the_readme(run, readme, tmp_path):
     assert report.main([str(saved), *arguments]) == 0
     page = readme.read_text()
     assert page.startswith("# Title\n") and page.endswith("\nThe rest.\n") and "old" not in page
-    assert report.table(report.read(kept)) in page
+    assert table.table(table.read(kept)) in page
     assert "LeNet conv 2" in page
     assert sorted(p.name for p in tmp_path.iterdir()) == ["README.md", "results.json"]
     assert report.main(["--check", *arguments]) == 0

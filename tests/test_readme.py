@@ -70,8 +70,10 @@ def test_links_lead_somewhere(name):
 def test_files_that_a_page_names_exist(name):
     folder = (ROOT / name).parent
     for target in re.findall(r"`([\w./-]+(?:\.(?:pyx|pxd|py|md|c|h|json|toml)|/))`", page(name)):
-        places = [ROOT, folder, ROOT / "fastconv", ROOT / "fastconv/backends/native", ROOT / "csrc"]
-        places.append(ROOT / "csrc/kernels")
+        places = [ROOT, folder, ROOT / "fastconv", ROOT / "csrc"]
+        places += [
+            ROOT / part for part in ("fastconv/backends/native", "fastconv/bench", "csrc/kernels")
+        ]
         if target in MADE_ON_THE_WAY:
             continue
         assert any((p / target).exists() for p in places), target

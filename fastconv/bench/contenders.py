@@ -12,14 +12,13 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from math import prod
 
-import baselines
 import numpy as np
-import pytest
-from layers import CONV, POOL, SINGLE, Conv, Pool
-from timing import Contender
 
 import fastconv as fc
 from fastconv import datasets, nn, registry
+from fastconv.bench import baselines
+from fastconv.bench.layers import CONV, POOL, SINGLE, Conv, Pool
+from fastconv.bench.timing import Contender
 from fastconv.spec import unpool_spec
 
 # module -> (name, how to install it)
@@ -591,9 +590,5 @@ def single_images(allocation="fresh"):
 
 
 def cases(problems):
-    """(layer, op, contender) of each measurement, as pytest parameters."""
-    return [
-        pytest.param(problem.layer, problem.op, name, id=f"{problem.layer}-{problem.op}-{name}")
-        for problem in problems
-        for name in problem.makers()
-    ]
+    """(layer, op, contender) of each measurement."""
+    return [(problem.layer, problem.op, name) for problem in problems for name in problem.makers()]
