@@ -49,6 +49,7 @@ cdef enum:
     PATCH_BLOCK = 256       # output pixels of a block of patches
     KEEP_BYTES = 4194304    # scratch a thread may leave behind for the next call
     CACHE_LINE = 64
+    CLASSES = 16            # most groups of columns with taps of their own
 
 cdef ptrdiff_t SERIAL_FLOPS = 1000000   # below: starting threads costs more than they save
 
@@ -325,6 +326,14 @@ cdef inline void stage_run_lanes(const fc_isa* isa, ptrdiff_t lanes, int images,
     memset(to + end * lanes, 0, (length - end) * lanes * sizeof(real))
 
 
+# Neighbouring output columns that are computed together, with the column taps that any of them needs.
+# With images in the lanes a tap in the padding is thus left out, which pixels in the lanes cannot do.
+cdef struct Columns:
+    ptrdiff_t begin, end    # columns
+    ptrdiff_t t0, t1        # column taps
+    ptrdiff_t before        # column taps of the earlier groups, all together
+
+
 # One correlation: sizes, strides of the arrays (in elements), and how it is cut into blocks.
 cdef struct Plan:
     int mode, lanes, tile_m, activation
@@ -342,6 +351,9 @@ cdef struct Plan:
     ptrdiff_t tap_row, out_row          # pitches of a row tap and of an output row
     ptrdiff_t n_vec                     # vectors of a block's results, at most
     size_t x_size, y_size, at_size, scratch
+    int n_classes
+    Columns classes[CLASSES]
+    ptrdiff_t class_taps                # column taps of all groups, together
 
 
 cdef inline ptrdiff_t vectors(const Plan* plan, ptrdiff_t cols) noexcept nogil:
@@ -476,29 +488,34 @@ cdef inline ptrdiff_t tile_start(const Plan* plan, ptrdiff_t mt) noexcept nogil:
 
 
 cdef void block_offsets(const Plan* plan, ptrdiff_t channels, int32_t* off) noexcept nogil:
-    """Offset table of a staged block: k over (row tap, channel, column tap)."""
+    """Offset table of a staged block: k over (class, row tap, channel, column tap)."""
     cdef ptrdiff_t tr, c, tc, k = 0
-    for tr in range(plan.row.n_taps):
-        for c in range(channels):
-            for tc in range(plan.col.n_taps):
-                if plan.mode == PATCHES:
-                    off[k] = <int32_t>(k * plan.lanes)
-                else:
-                    off[k] = <int32_t>(c * plan.chan + tr * plan.tap_row + tap_col(plan, tc))
-                k += 1
+    cdef int i
+    for i in range(plan.n_classes):
+        for tr in range(plan.row.n_taps):
+            for c in range(channels):
+                for tc in range(plan.classes[i].t0, plan.classes[i].t1):
+                    if plan.mode == PATCHES:
+                        off[k] = <int32_t>(k * plan.lanes)
+                    else:
+                        off[k] = <int32_t>(c * plan.chan + tr * plan.tap_row + tap_col(plan, tc))
+                    k += 1
 
 
 cdef void weight_offsets(const Plan* plan, ptrdiff_t* off) noexcept nogil:
-    """Where weight k lies, k over (channel block, row tap, channel, column tap)."""
+    """Where weight k lies, k over (class, channel block, row tap, channel, column tap)."""
     cdef ptrdiff_t cb, c, c0, tr, tc, k = 0
-    for cb in range(plan.n_cb):
-        c0 = cb * plan.cb
-        for tr in range(plan.row.n_taps):
-            for c in range(c0, imin(c0 + plan.cb, plan.ci)):
-                for tc in range(plan.col.n_taps):
-                    off[k] = (c * plan.w_c + (plan.row.w_start + tr * plan.row.w_step) * plan.w_row
-                              + plan.col.w_start + tc * plan.col.w_step)
-                    k += 1
+    cdef int i
+    for i in range(plan.n_classes):
+        for cb in range(plan.n_cb):
+            c0 = cb * plan.cb
+            for tr in range(plan.row.n_taps):
+                for c in range(c0, imin(c0 + plan.cb, plan.ci)):
+                    for tc in range(plan.classes[i].t0, plan.classes[i].t1):
+                        off[k] = (c * plan.w_c
+                                  + (plan.row.w_start + tr * plan.row.w_step) * plan.w_row
+                                  + plan.col.w_start + tc * plan.col.w_step)
+                        k += 1
 
 
 cdef void emit(const fc_isa* isa, const Plan* plan, ptrdiff_t image, int images, ptrdiff_t k,
@@ -549,26 +566,38 @@ cdef void emit(const fc_isa* isa, const Plan* plan, ptrdiff_t image, int images,
                 to_row[j * ow] = y[p * per_row + j]
 
 
+cdef void tile_run(const fc_isa* isa, const Plan* plan, ptrdiff_t m, ptrdiff_t v_most,
+                   ptrdiff_t begin, ptrdiff_t end, ptrdiff_t depth, const real* w, const real* x,
+                   const int32_t* off, const int32_t* at, const real* bias, real* y,
+                   ptrdiff_t y_pitch) noexcept nogil:
+    """One register tile's height over the vectors from `begin` to `end`."""
+    cdef ptrdiff_t n = end - begin, count = ceil_div(n, v_most), j, v0, v1
+    for j in range(count):
+        v0 = begin + j * n // count
+        v1 = begin + (j + 1) * n // count
+        tile(isa, m, v1 - v0, depth, w, plan.tile_m, x, off, at + v0, bias, y + v0 * plan.lanes,
+             y_pitch)
+
+
 cdef void tile_rows(const fc_isa* isa, const Plan* plan, ptrdiff_t m, ptrdiff_t v_most,
-                    ptrdiff_t p0, ptrdiff_t rows, ptrdiff_t per_row, ptrdiff_t channels,
-                    const real* w, const real* x, const int32_t* off, const int32_t* at,
-                    const real* bias, real* y, ptrdiff_t y_pitch) noexcept nogil:
+                    ptrdiff_t p0, ptrdiff_t rows, ptrdiff_t per_row, ptrdiff_t c0,
+                    ptrdiff_t channels, const real* w, const real* x, const int32_t* off,
+                    const int32_t* at, const real* bias, real* y,
+                    ptrdiff_t y_pitch) noexcept nogil:
     """One register tile's height over a whole block.
 
     Rows whose taps meet the same part of the input go together; taps in the padding are left out,
     which is a sub-range of k, as the row tap is k's slowest index.
     """
-    cdef ptrdiff_t p = 0, end, t0, t1, v0, v1, j, n, count, per_tap
+    cdef ptrdiff_t p = 0, end, t0, t1, r, n_taps, per_tap
+    cdef const Columns* part
+    cdef const real* w_part
+    cdef const int32_t* off_part
+    cdef int i
     if plan.mode == PATCHES:
-        end = rows
-        count = ceil_div(per_row, v_most)
-        for j in range(count):
-            v0 = j * per_row // count
-            v1 = (j + 1) * per_row // count
-            tile(isa, m, v1 - v0, channels * plan.taps, w, plan.tile_m, x, off, at + v0, bias,
-                 y + v0 * plan.lanes, y_pitch)
+        tile_run(isa, plan, m, v_most, 0, per_row, channels * plan.taps,
+                 w + c0 * plan.taps * plan.tile_m, x, off, at, bias, y, y_pitch)
         return
-    per_tap = channels * plan.col.n_taps
     while p < rows:
         t0 = first_tap(&plan.row, p0 + p)
         t1 = imax(end_tap(&plan.row, p0 + p), t0)
@@ -576,13 +605,20 @@ cdef void tile_rows(const fc_isa* isa, const Plan* plan, ptrdiff_t m, ptrdiff_t 
         while (end < rows and first_tap(&plan.row, p0 + end) == t0
                and imax(end_tap(&plan.row, p0 + end), t0) == t1):
             end += 1
-        n = (end - p) * per_row
-        count = ceil_div(n, v_most)
-        for j in range(count):
-            v0 = p * per_row + j * n // count
-            v1 = p * per_row + (j + 1) * n // count
-            tile(isa, m, v1 - v0, (t1 - t0) * per_tap, w + t0 * per_tap * plan.tile_m,
-                 plan.tile_m, x, off + t0 * per_tap, at + v0, bias, y + v0 * plan.lanes, y_pitch)
+        for i in range(plan.n_classes):
+            part = &plan.classes[i]
+            n_taps = part.t1 - part.t0
+            per_tap = channels * n_taps
+            w_part = w + plan.tile_m * (plan.row.n_taps * (plan.ci * part.before + c0 * n_taps)
+                                        + t0 * per_tap)
+            off_part = off + plan.row.n_taps * channels * part.before + t0 * per_tap
+            if plan.n_classes == 1:
+                tile_run(isa, plan, m, v_most, p * per_row, end * per_row, (t1 - t0) * per_tap,
+                         w_part, x, off_part, at, bias, y, y_pitch)
+                continue
+            for r in range(p, end):
+                tile_run(isa, plan, m, v_most, r * per_row + part.begin, r * per_row + part.end,
+                         (t1 - t0) * per_tap, w_part, x, off_part, at, bias, y, y_pitch)
         p = end
 
 
@@ -646,13 +682,13 @@ cdef void correlate_block(const fc_isa* isa, const Plan* plan, const real* x, co
                 v_most = isa.f32.tile_v[m1 - m0]
             else:
                 v_most = isa.f64.tile_v[m1 - m0]
-            w_tile = w + ((group * plan.n_mt + mt) * plan.depth + c0 * plan.taps) * plan.tile_m
+            w_tile = w + (group * plan.n_mt + mt) * packed_depth(plan) * plan.tile_m
             # results of earlier channel blocks wait in scratch; with one block a tile's are enough
             y = ys if plan.n_cb == 1 else ys + (m0 - k0) * y_pitch
             first_bias = NULL
             if ci == 0:
                 first_bias = bias + group * plan.co + m0
-            tile_rows(isa, plan, m1 - m0, v_most, p0, rows, per_row, channels, w_tile, xs,
+            tile_rows(isa, plan, m1 - m0, v_most, p0, rows, per_row, c0, channels, w_tile, xs,
                       off_block, at, first_bias, y, y_pitch)
             if ci == plan.n_cb - 1:
                 activate(isa, plan.activation, (m1 - m0) * y_pitch, y)
@@ -665,6 +701,43 @@ cdef ptrdiff_t block_of(ptrdiff_t n, ptrdiff_t most) noexcept nogil:
     """Blocks of nearly equal size, none above `most`."""
     most = imax(most, 1)
     return ceil_div(n, ceil_div(n, most)) if n > 0 else 1
+
+
+cdef inline ptrdiff_t packed_depth(const Plan* plan) noexcept nogil:
+    """Rows of the packed weights of one register tile."""
+    return plan.ci * plan.row.n_taps * plan.class_taps
+
+
+cdef void classify_columns(Plan* plan) noexcept nogil:
+    """Groups of columns by the taps they need; one group where lanes hold pixels."""
+    cdef Columns part
+    cdef ptrdiff_t q = 0, first, end
+    cdef bint alone
+    plan.n_classes = 0
+    plan.class_taps = 0
+    while plan.mode == LANES and plan.n_qb == 1 and q < plan.col.n_out:
+        if plan.n_classes == CLASSES:
+            plan.n_classes = 0
+            break
+        part = Columns(q, q + 1, first_tap(&plan.col, q), end_tap(&plan.col, q), plan.class_taps)
+        part.t1 = imax(part.t0, part.t1)
+        q += 1
+        while q < plan.col.n_out:
+            first, end = first_tap(&plan.col, q), end_tap(&plan.col, q)
+            alone = part.end - part.begin == 1      # one column leaves a register tile half empty
+            if not alone and (first != part.t0 or end != part.t1):
+                break
+            part.t0 = imin(part.t0, first)
+            part.t1 = imax(part.t1, end)
+            q += 1
+            part.end = q
+        plan.class_taps += part.t1 - part.t0
+        plan.classes[plan.n_classes] = part
+        plan.n_classes += 1
+    if plan.n_classes == 0:
+        plan.n_classes = 1
+        plan.class_taps = plan.col.n_taps
+        plan.classes[0] = Columns(0, plan.col.n_out, 0, plan.col.n_taps, 0)
 
 
 cdef void cut(Plan* plan, size_t item_size, int threads) noexcept nogil:
@@ -717,6 +790,7 @@ cdef void cut(Plan* plan, size_t item_size, int threads) noexcept nogil:
         plan.mt_block = block_of(plan.n_mt, Y_BYTES // <ptrdiff_t>(
             item_size * plan.n_vec * lanes * plan.tile_m))
     plan.n_kb = ceil_div(plan.n_mt, plan.mt_block)
+    classify_columns(plan)
     plan.x_size = rounded(plan.x_size * item_size)
     plan.y_size = rounded(plan.n_vec * lanes * item_size
                           * (plan.tile_m if plan.n_cb == 1 else plan.mt_block * plan.tile_m))
@@ -735,10 +809,11 @@ cdef int run_plan(const fc_isa* isa, Plan* plan, const real* x, const real* w, c
     if 2 * plan.images * plan.groups * plan.co * plan.depth * plan.row.n_out * plan.col.n_out \
             < SERIAL_FLOPS:
         threads = 1
-    packed_size = rounded(plan.groups * plan.n_mt * plan.depth * plan.tile_m * sizeof(real))
+    packed_size = rounded(plan.groups * plan.n_mt * packed_depth(plan) * plan.tile_m
+                          * sizeof(real))
     bias_size = rounded((plan.groups * plan.co + plan.tile_m) * sizeof(real))
-    off_size = rounded(plan.cb * plan.taps * sizeof(int32_t))
-    w_off_size = rounded(plan.depth * sizeof(ptrdiff_t))
+    off_size = rounded(plan.cb * plan.row.n_taps * plan.class_taps * sizeof(int32_t))
+    w_off_size = rounded(packed_depth(plan) * sizeof(ptrdiff_t))
     shared = packed_size + bias_size + 2 * off_size + w_off_size
     n_items = plan.groups * plan.n_kb * plan.n_pb * plan.n_qb * (
         ceil_div(plan.images, plan.lanes) if plan.mode == LANES else plan.images)
@@ -761,9 +836,10 @@ cdef int run_plan(const fc_isa* isa, Plan* plan, const real* x, const real* w, c
         for g in range(plan.groups):
             for mt in range(plan.n_mt):
                 m0 = tile_start(plan, mt)
-                pack(isa, <int>(tile_start(plan, mt + 1) - m0), plan.depth,
+                pack(isa, <int>(tile_start(plan, mt + 1) - m0), packed_depth(plan),
                      w + g * plan.w_group + m0 * plan.w_m, plan.w_m, w_off,
-                     packed + (g * plan.n_mt + mt) * plan.depth * plan.tile_m, plan.tile_m)
+                     packed + (g * plan.n_mt + mt) * packed_depth(plan) * plan.tile_m,
+                     plan.tile_m)
         if threads == 1:
             for item in range(n_items):
                 correlate_block(isa, plan, x, packed, start, off, off_last, out, item, scratch)
