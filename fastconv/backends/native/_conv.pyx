@@ -38,6 +38,7 @@ cdef enum:
     DIRECT = 0
     IM2COL = 1
     POINTWISE = 2
+    LANES_ALWAYS = 3        # not a method: the images are in the lanes already
 
 # Blocks are sized for caches that every machine of the last decade has: weights and inputs of a tile
 # in 32 KiB, a staged block in 256 KiB.
@@ -919,6 +920,8 @@ cdef int choose_mode(ptrdiff_t lanes, int method, ptrdiff_t images, ptrdiff_t co
     Bringing images into the lanes and back costs about a tenth of the arithmetic of a small layer.
     """
     cdef double by_image, by_pixel
+    if method == LANES_ALWAYS:
+        return LANES
     if method != DIRECT:
         return PATCHES if method == IM2COL else ROWS
     by_image = 0.9 * images / (ceil_div(images, lanes) * lanes) if images else 0
@@ -1185,7 +1188,8 @@ cdef void plan_weight(WeightPlan* plan, const fc_isa* isa, const Geometry* g, co
     set_strides(xp, xs, ys)
     xp.taps = xp.row.n_taps * xp.col.n_taps
     xp.depth = plan.w_rest = xp.ci * xp.taps
-    flatten_planes(xp)
+    if method != LANES_ALWAYS:
+        flatten_planes(xp)
     xp.mode = choose_mode(xp.lanes, method, xp.images, xp.col.n_out)
     plan.yn, plan.yc, plan.yh, plan.yw = xp.on, xp.oc, xp.oh, xp.ow
     unit = xp.lanes if xp.mode == LANES else 1
@@ -1330,3 +1334,8 @@ def conv2d_weight(tuple geometry, x, grad_output, out, int method, int isa, int 
         conv2d_weight_of[float](geometry, x, grad_output, out, method, isa, threads)
     else:
         conv2d_weight_of[double](geometry, x, grad_output, out, method, isa, threads)
+
+
+# --- convolution, activation and pooling as one ---------------------------------------------------
+
+include "_block.pxi"
