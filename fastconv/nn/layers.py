@@ -1002,9 +1002,9 @@ _MAKES_ITS_GRADIENT = (Block, Linear, AvgPool2d, MaxPool2d, ReLU, Sigmoid, Tanh)
 class Sequential(Layer):
     """Layers one after another, as ``torch.nn.Sequential``.
 
-    A convolution, the activation and the pooling after it run as one operation. In training the memory of
-    intermediate results serves the next step; what a call returned, and whatever else is still
-    referred to, is left alone.
+    A convolution, the activation and the pooling after it run as one operation. In training the
+    memory of intermediate results serves the next step; what a call returned, and whatever else
+    is still referred to, is left alone.
 
     Parameters
     ----------
