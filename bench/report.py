@@ -10,12 +10,11 @@ open, the others' are folded away; all between `<!-- bench:begin -->` and `<!-- 
 """
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
 
-from fastconv.bench.table import BadRun, read_all, read_cold_start, tables
+from fastconv.bench.table import BadRun, dumped, read_all, read_cold_start, tables
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
@@ -26,13 +25,6 @@ def dumped_all(runs):
     if len(runs) == 1:
         return dumped(runs[0])
     return "[\n" + ",\n".join(dumped(run).removesuffix("\n") for run in runs) + "\n]\n"
-
-
-def dumped(results):
-    """JSON with a line for each row, so that two runs can be compared line by line."""
-    rows = ",\n".join(f"  {json.dumps(row)}" for row in results["rows"])
-    head = json.dumps({k: v for k, v in results.items() if k != "rows"}, indent=1)
-    return head.removesuffix("\n}") + f',\n "rows": [\n{rows}\n ]\n}}\n'
 
 
 def replaced(page, block, name):

@@ -93,6 +93,13 @@ def numbers(value):
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
+def dumped(results):
+    """JSON with a line for each row, so that two runs can be compared line by line."""
+    rows = ",\n".join(f"  {json.dumps(row)}" for row in results["rows"])
+    head = json.dumps({k: v for k, v in results.items() if k != "rows"}, indent=1)
+    return head.removesuffix("\n}") + f',\n "rows": [\n{rows}\n ]\n}}\n'
+
+
 def duration(seconds):
     """Seconds for people.
 
@@ -287,6 +294,19 @@ def peaks_text(peaks):
     by = max(peaks["gflops_by"], key=peaks["gflops_by"].get)
     copy = ", ".join(f"{rate:.0f} in {level}" for level, rate in peaks["copy"].items())
     return f"{peaks['gflops']:.0f} GFLOP/s ({by}), copying GB/s {copy}"
+
+
+def about_text(results):
+    """A line on what a run's figures were measured with."""
+    machine, rows = results["machine"], results["rows"]
+    threads = machine["threads"]
+    outputs = dict.fromkeys(row["allocation"] for row in rows if row["kind"] == "fastconv")
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['isa']}; "
+        f"{', '.join(dict.fromkeys(row['dtype'] for row in rows))}, "
+        f"{threads} thread{'s' if threads != 1 else ''} for everybody, "
+        f"fastconv's outputs: {', '.join(outputs)}; {results['date']}"
+    )
 
 
 def percent(share):
