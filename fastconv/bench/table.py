@@ -103,11 +103,11 @@ def dumped(results):
 def duration(seconds):
     """Seconds for people.
 
-    >>> duration(0.0123), duration(4.5e-6)
-    ('12.3 ms', '4.50 us')
+    >>> duration(0.0123), duration(4.5e-6), duration(999.6e-6)
+    ('12.3 ms', '4.50 us', '1.00 ms')
     """
     for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
-        if seconds * factor >= 1 or unit == "us":
+        if seconds * factor >= 0.9995 or unit == "us":  # 999.6 would be printed as 1000
             value = seconds * factor
             digits = max(0, 2 - (value >= 10) - (value >= 100))
             return f"{value:.{digits}f} {unit}"
