@@ -189,6 +189,8 @@ def measure(peers=None, rounds: int = 5, progress=None) -> dict:
     # the children have to find this very fastconv
     search = [str(Path(fc.__file__).parents[1]), os.environ.get("PYTHONPATH")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, search))}
+    # installed packages are byte-compiled; the first process does that for one in its source tree
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     times = {module: [] for module in libraries}
     for number in range(rounds + 1):
         for module, (name, _) in libraries.items():
