@@ -7,7 +7,10 @@ from numba import njit
 # "contract" allows fused multiply-add and nothing that would lose NaN or change an order
 OPTIONS = {"fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
 
-helper = njit(**OPTIONS)  # for functions that kernels call
+# functions that kernels call: they make no arrays, so they need not count references, which LLVM
+# would leave in the inner loops
+helper = njit(_nrt=False, **OPTIONS)
+inlined = njit(_nrt=False, forceinline=True, **OPTIONS)
 
 
 def _dispatcher(function, **options):

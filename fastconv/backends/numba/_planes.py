@@ -11,7 +11,7 @@ computed as a whole one where what lies behind it in the output is still to be w
 import numpy as np
 from numba import prange
 
-from fastconv.backends.numba._jit import compiled, helper
+from fastconv.backends.numba._jit import compiled, helper, inlined
 from fastconv.backends.numba._simd import (
     add,
     bits,
@@ -25,6 +25,7 @@ from fastconv.backends.numba._simd import (
     first,
     fma,
     greater,
+    is_nan,
     load,
     load_wide,
     multiply,
@@ -55,15 +56,15 @@ u = np.uintp  # an index of this type is not checked for counting from the end
 # scale multiplies where it is the same power of two everywhere and not 0.
 
 
-@helper
+@inlined
 def _join(v, acc, divisors):
     if divisors is None:
-        return pick(wins(v, acc), v, acc)
+        return pick(is_nan(v), v, pick(greater(v, acc), v, acc))  # one instruction is max
     else:
         return add(acc, v)
 
 
-@helper
+@inlined
 def _join1(v, acc, divisors):
     if divisors is None:
         return v if (v > acc) | (v != v) else acc
@@ -71,7 +72,7 @@ def _join1(v, acc, divisors):
         return acc + v
 
 
-@helper
+@inlined
 def _finish(x, acc, divisors, p, q):
     """The mean from the sum; p and q are the places in row_div and col_div."""
     if divisors is None:
@@ -83,7 +84,7 @@ def _finish(x, acc, divisors, p, q):
         return divide(acc, multiply(splat(row_div[u(p)], x), load(col_div, q)))
 
 
-@helper
+@inlined
 def _finish1(acc, divisors, p, q):
     if divisors is None:
         return acc
@@ -92,7 +93,7 @@ def _finish1(acc, divisors, p, q):
         return acc / (row_div[u(p)] * col_div[u(q)])
 
 
-@helper
+@inlined
 def _is_2x2(g):
     _, _, H, W, R, S, stride_h, stride_w, top, left, dilation_h, dilation_w, P, Q = g
     return (
@@ -136,7 +137,7 @@ def _rows_2x2(x, out, start, stop, g, divisors):
             above += (H - 2 * P) * W
 
 
-@helper
+@inlined
 def _inside(p, stride, top, dilation, H, R):
     """The rows of output row p that lie in the image: taps from, .. to - 1."""
     h = p * stride - top
@@ -146,7 +147,7 @@ def _inside(p, stride, top, dilation, H, R):
     return min(begin, end), end
 
 
-@helper
+@inlined
 def _down(x, at, step, rows, n, buffer, to, divisors):
     """buffer[to + i] = join of x[at + r * step + i] over the rows r."""
     lanes = count(x)
@@ -172,7 +173,7 @@ def _down(x, at, step, rows, n, buffer, to, divisors):
         i += lanes
 
 
-@helper
+@inlined
 def _along(buffer, at, taps, step, stride, divisors):
     """Join over the taps, for a vector of outputs; stride is 1 or 2."""
     lanes = count(buffer)
@@ -306,7 +307,7 @@ def _rows_2x2_at(x, out, at, start, stop, g):
             above += (H - 2 * P) * W
 
 
-@helper
+@inlined
 def _copy(x, at, n, buffer, to):
     lanes = count(x)
     i = 0
@@ -457,7 +458,7 @@ def _unpool_2x2(y, dx, start, stop, g, divisors):
         t += rows
 
 
-@helper
+@inlined
 def _unpool_columns(y, begin, end, plane, g, divisors, buffer, before):
     """What the windows begin, .. end - 1 over a row give, by window column."""
     row_div, col_div, scale = divisors
@@ -491,7 +492,7 @@ def _unpool_columns(y, begin, end, plane, g, divisors, buffer, before):
         q += lanes
 
 
-@helper
+@inlined
 def _unpool_pixels(buffer, before, at, taps, stride):
     """What the pixels at, .. of a padded row get: two vectors, of which stride 1 uses the first."""
     if stride == 1:
@@ -698,51 +699,39 @@ def _channel_sum(x, out, images, pixels, lane):
 # y <= 0 only, where nothing overflows.
 
 RELU, SIGMOID, TANH = 0, 1, 2
+fromhex = float.fromhex
 KINDS = {"relu": RELU, "sigmoid": SIGMOID, "tanh": TANH}
 
 
 # bits of the mantissa, bias of the exponent, the number that rounds to whole ones when it is added,
 # ln 2 in two parts, where e^y is 0; (e^r - 1 - r) / r^2 as a polynomial, highest power first
 _F32 = (
-    (23, 127, 12582912.0, float.fromhex("0x1.63p-1"), float.fromhex("-0x1.bd0106p-13"), -104.0),
-    tuple(
-        map(
-            float.fromhex,
-            ("0x1.6d10fcp-10", "0x1.120b62p-7", "0x1.55551ap-5", "0x1.5554dep-3", "0x1p-1"),
-        )
-    ),
+    (23.0, 127.0, 1.5 * 2**23, fromhex("0x1.63p-1"), fromhex("-0x1.bd0106p-13"), -104.0),
+    tuple(map(fromhex, "0x1.6d10fcp-10 0x1.120b62p-7 0x1.55551ap-5 0x1.5554dep-3 0x1p-1".split())),
 )
 _F64 = (
     (
-        52,
-        1023,
-        6755399441055744.0,
-        float.fromhex("0x1.62e42fee00000p-1"),
-        float.fromhex("0x1.a39ef35793c76p-33"),
+        52.0,
+        1023.0,
+        1.5 * 2**52,
+        fromhex("0x1.62e42fee00000p-1"),
+        fromhex("0x1.a39ef35793c76p-33"),
         -746.0,
     ),
     tuple(
         map(
-            float.fromhex,
-            (
-                "0x1.af389ecfc4b9cp-26",
-                "0x1.28917c89a43a7p-22",
-                "0x1.71de0db2f6b19p-19",
-                "0x1.a019b9149a41cp-16",
-                "0x1.a01a01a7c2efep-13",
-                "0x1.6c16c17889ef1p-10",
-                "0x1.11111111109b5p-7",
-                "0x1.5555555553d68p-5",
-                "0x1.5555555555556p-3",
-                "0x1.0000000000001p-1",
-            ),
+            fromhex,
+            """0x1.af389ecfc4b9cp-26 0x1.28917c89a43a7p-22 0x1.71de0db2f6b19p-19
+            0x1.a019b9149a41cp-16 0x1.a01a01a7c2efep-13 0x1.6c16c17889ef1p-10
+            0x1.11111111109b5p-7 0x1.5555555553d68p-5 0x1.5555555555556p-3
+            0x1.0000000000001p-1""".split(),
         )
     ),
 )
-_LOG2E = float.fromhex("0x1.71547652b82fep+0")
+_LOG2E = fromhex("0x1.71547652b82fep+0")
 
 
-@helper
+@inlined
 def _expm1(y, like, constants):
     """(z, k as the bits of an integer): e^y = 2^k (1 + z), for `least` <= y <= 0 or NaN."""
     numbers, coefficients = constants
@@ -758,15 +747,15 @@ def _expm1(y, like, constants):
     return fma(multiply(r, r), p, r), k
 
 
-@helper
+@inlined
 def _power_of_2(k, like, constants, more):
     """2^(k + more)."""
     numbers = constants[0]
-    exponent = add(k, splat_bits(numbers[1] + more, like))
-    return unbits(shift_left(exponent, splat_bits(numbers[0], like)))
+    exponent = add(k, splat_bits(int(numbers[1]) + more, like))
+    return unbits(shift_left(exponent, splat_bits(int(numbers[0]), like)))
 
 
-@helper
+@inlined
 def _activated(kind, x, like, constants):
     zero, one = splat(0.0, like), splat(1.0, like)
     if kind == RELU:
@@ -790,7 +779,7 @@ def _activated(kind, x, like, constants):
     return unbits(either(bits(y), sign))
 
 
-@helper
+@inlined
 def _activated_backward(kind, grad, y, like):
     one = splat(1.0, like)
     if kind == RELU:
@@ -802,7 +791,8 @@ def _activated_backward(kind, grad, y, like):
 
 
 @helper
-def _activate_line(kind, x, out, start, stop, constants, rest):
+def _activate_line(kind, x, out, start, stop, numbers, coefficients, rest):
+    constants = numbers, coefficients
     lanes = count(x)
     i = start
     while i + lanes <= stop:
@@ -833,16 +823,16 @@ def _activate_line_backward(kind, grad, y, out, start, stop, rest):
 
 
 @compiled
-def _activate(kind, x, out, constants, rests):
+def _activate(kind, x, out, numbers, coefficients, rests):
     pieces = rests.shape[0]
     for i in prange(pieces):
         start, stop = x.size * i // pieces, x.size * (i + 1) // pieces
         if kind == RELU:
-            _activate_line(RELU, x, out, start, stop, constants, rests[i])
+            _activate_line(RELU, x, out, start, stop, numbers, coefficients, rests[i])
         elif kind == SIGMOID:
-            _activate_line(SIGMOID, x, out, start, stop, constants, rests[i])
+            _activate_line(SIGMOID, x, out, start, stop, numbers, coefficients, rests[i])
         else:
-            _activate_line(TANH, x, out, start, stop, constants, rests[i])
+            _activate_line(TANH, x, out, start, stop, numbers, coefficients, rests[i])
 
 
 @compiled
@@ -998,7 +988,7 @@ def activation(kind, input, out, threads):
     pieces = _pieces(x.size, x.itemsize, x.size, threads)
     rests = np.empty((pieces, LANES), x.dtype)
     constants = _F32 if x.itemsize == 4 else _F64
-    _activate(pieces)(KINDS[kind], x, y.array, constants, rests)
+    _activate(pieces)(KINDS[kind], x, y.array, *constants, rests)
     y.finish()
 
 

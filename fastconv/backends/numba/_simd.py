@@ -227,6 +227,16 @@ def pick(typingctx, mask, a, b):
 
 
 @intrinsic
+def is_nan(typingctx, a):
+    """Where a is NaN."""
+
+    def codegen(context, builder, signature, args):
+        return builder.fcmp_unordered("uno", args[0], args[0])
+
+    return Vector(types.boolean, a.lanes)(a), codegen
+
+
+@intrinsic
 def every(typingctx, mask):
     """Whether all lanes of a mask are true."""
 
