@@ -25,9 +25,9 @@ from fastconv.backends.numba._simd import (
     first,
     fma,
     greater,
-    is_nan,
     load,
     load_wide,
+    maximum,
     multiply,
     odds,
     pick,
@@ -45,7 +45,7 @@ from fastconv.backends.numba._simd import (
 )
 
 SERIAL_BYTES = 131072  # less traffic than this: starting threads costs more than they save
-LANES = 8  # the most that a vector has
+LANES = 16  # the most that a vector has
 
 u = np.uintp  # an index of this type is not checked for counting from the end
 
@@ -59,7 +59,7 @@ u = np.uintp  # an index of this type is not checked for counting from the end
 @inlined
 def _join(v, acc, divisors):
     if divisors is None:
-        return pick(is_nan(v), v, pick(greater(v, acc), v, acc))  # one instruction is max
+        return maximum(v, acc)
     else:
         return add(acc, v)
 

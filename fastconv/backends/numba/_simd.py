@@ -1,18 +1,20 @@
-"""Vectors of 32 bytes for Numba kernels: what LLVM's vectoriser would have to find by itself.
+"""Vectors for Numba kernels: what LLVM's vectoriser would have to find by itself.
 
 Numba cannot promise LLVM that two arrays do not overlap, and short rows with every second element
-are hard to vectorise. Here each operation is one LLVM instruction on a vector, which LLVM splits
-for the machine at hand. Nothing is checked: an index is an element of a flat array.
+are hard to vectorise. Here each operation is one LLVM instruction on a vector, on any machine.
+Nothing is checked: an index is an element of a flat array, and counts from its start.
 
-All functions are for use in compiled code. A vector of float32 has 8 lanes, of float64 4; vectors
-of int64 and of truth values have the lanes of the array that they are made for.
+All functions are for use in compiled code. A vector has 64 bytes with AVX-512, else 32: 16 or 8
+lanes of float32, half as many of float64. Vectors of int64 and of truth values have as many lanes
+as those of the array that they go with.
 """
 
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.extending import intrinsic, models, register_model
 
-_BYTES = 32
+_BYTES = 64 if get_host_cpu_features().get("avx512f") else 32
 
 
 class Vector(types.Type):
@@ -173,6 +175,13 @@ def _wins(builder, value, best):
     return builder.or_(builder.fcmp_ordered(">", value, best), nan)
 
 
+def _maximum(builder, a, b):
+    larger = builder.select(builder.fcmp_ordered(">", a, b), a, b)
+    # a sum is NaN where one of the two is: a masked addition, cheaper than joining two masks
+    return builder.select(builder.fcmp_unordered("uno", a, b), builder.fadd(a, b), larger)
+
+
+maximum = _binary("maximum", "The larger one; NaN where there is one.", _maximum)
 wins = _binary("wins", "Where a > b or a is NaN.", _wins, result=types.boolean)
 greater = _binary(
     "greater",
@@ -224,16 +233,6 @@ def pick(typingctx, mask, a, b):
         return builder.select(*args)
 
     return a(mask, a, a), codegen
-
-
-@intrinsic
-def is_nan(typingctx, a):
-    """Where a is NaN."""
-
-    def codegen(context, builder, signature, args):
-        return builder.fcmp_unordered("uno", args[0], args[0])
-
-    return Vector(types.boolean, a.lanes)(a), codegen
 
 
 @intrinsic
