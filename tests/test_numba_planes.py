@@ -83,13 +83,14 @@ def test_a_wrong_index_in_any_piece(threads, monkeypatch):
 def test_activations_in_pieces_and_in_place(kind, rng, monkeypatch):
     monkeypatch.setattr(_planes, "SERIAL_BYTES", 0)
     x = rng.uniform(-20, 20, 1003).astype(np.float32)
-    x[:4] = np.nan, 1e4, -1e4, -0.0
+    x[:5] = np.nan, 1e4, -1e4, -0.0, 0.0
     one = np.empty_like(x)
     _planes.activation(kind, x, one, 1)
     spec = array_spec(x.shape, x.dtype)
     (exact,) = call(REFERENCE[kind], spec, (x,))
     np.testing.assert_array_almost_equal_nulp(one[1:], exact[1:], 3)
     assert np.isnan(one[0])
+    assert kind != "tanh" or np.signbit(one[3:5]).tolist() == [True, False]
     grad, back = rng.standard_normal(1003).astype(np.float32), np.empty_like(x)
     _planes.activation_backward(kind, grad, one, back, 1)
     for threads in (1, 2, 5):

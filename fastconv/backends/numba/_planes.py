@@ -775,7 +775,7 @@ def _activated(kind, x, like, constants):
     z, k = _expm1(pick(wins(y, least), y, least), like, constants)
     scale = _power_of_2(k, like, constants, 0)
     m = fma(scale, z, subtract(scale, one))
-    y = divide(subtract(splat(-0.0, like), m), add(splat(2.0, like), m))
+    y = divide(subtract(zero, m), add(splat(2.0, like), m))
     return unbits(either(bits(y), sign))
 
 
