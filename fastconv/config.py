@@ -34,7 +34,7 @@ __all__ = [
     "using",
 ]
 
-BACKENDS = ("native", "reference")
+BACKENDS = ("native", "numba", "reference")
 METHODS = ("auto", "direct", "im2col", "pointwise")
 
 

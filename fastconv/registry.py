@@ -19,6 +19,7 @@ __all__ = ["Explanation", "Impl", "choose", "implementations"]
 # what a backend needs beyond NumPy, for the message when it cannot be imported
 _REMEDY = {
     "native": "install a wheel of fastconv, or build it in its source tree: pip install -e .",
+    "numba": "install it: pip install 'fastconv[numba]'",
     "reference": "it is part of fastconv: reinstall it",
 }
 

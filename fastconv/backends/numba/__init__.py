@@ -1,0 +1,139 @@
+"""The Numba backend: kernels compiled at their first call, for the machine at hand.
+
+This module lists the rows and does not import Numba: that happens when a kernel is first run.
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
+
+from fastconv import config
+from fastconv.registry import Impl
+
+__all__ = ["ROWS"]
+
+if find_spec("numba") is None:
+    raise ImportError("No module named 'numba'")
+
+
+def _threads():
+    return config.current().num_threads
+
+
+def _kernels(name):
+    return import_module(f"{__name__}.{name}")
+
+
+def _conv2d(im2col):
+    def run(spec, input, weight, bias, out, activation):
+        _kernels("_conv").conv2d(spec, input, weight, bias, out, activation, im2col, _threads())
+
+    return run
+
+
+def _conv2d_input(im2col):
+    def run(spec, grad_output, weight, out):
+        _kernels("_conv").conv2d_input(spec, grad_output, weight, out, im2col, _threads())
+
+    return run
+
+
+def _conv2d_weight(im2col):
+    def run(spec, input, grad_output, out):
+        _kernels("_conv").conv2d_weight(spec, input, grad_output, out, im2col, _threads())
+
+    return run
+
+
+def _everything(spec):
+    return None
+
+
+def _one_by_one(spec):
+    if (spec.R, spec.S) != (1, 1):
+        return f"the kernel is {spec.R}x{spec.S}, not 1x1"
+    if any(spec.padding):
+        return f"the padding is {spec.padding}, not 0"
+    return None
+
+
+def _cost(taken_from, made):
+    """Cost functions of "direct" and "im2col": multiplications, and what staging adds to them.
+
+    `made` and `taken_from` are channels, as functions of the spec. "direct" stages at most one
+    copy of the input for each column of the kernel, "im2col" one for each tap.
+    """
+
+    def cost(copies):
+        def of(spec):
+            area = spec.R * spec.S
+            return (
+                spec.N
+                * spec.P
+                * spec.Q
+                * taken_from(spec)
+                * (made(spec) // spec.groups * area + 4 * copies(spec))
+            )
+
+        return of
+
+    return {
+        "pointwise": cost(lambda spec: 1),
+        "direct": cost(lambda spec: spec.S),
+        "im2col": cost(lambda spec: spec.R * spec.S),
+    }
+
+
+def _unit(spec):
+    return 1.0
+
+
+_FORWARD = _cost(lambda spec: spec.C, lambda spec: spec.K)
+_INPUT = _cost(lambda spec: spec.K, lambda spec: spec.C)
+
+_CONV = tuple(
+    Impl(op, method, "numba", _one_by_one if method == "pointwise" else _everything, cost, run)
+    # where costs are equal the first wins: a 1x1 kernel goes to "pointwise"
+    for method in ("pointwise", "direct", "im2col")
+    for op, cost, run in (
+        ("conv2d", _FORWARD[method], _conv2d(method == "im2col")),
+        ("conv2d_input", _INPUT[method], _conv2d_input(method == "im2col")),
+        ("conv2d_weight", _FORWARD[method], _conv2d_weight(method == "im2col")),
+    )
+)
+
+
+def _plane(name):
+    def run(spec, *arrays):
+        getattr(_kernels("_planes"), name)(spec, *arrays, _threads())
+
+    return run
+
+
+def _activation(kind):
+    def run(spec, input, out):
+        _kernels("_planes").activation(kind, input, out, _threads())
+
+    return run
+
+
+def _activation_backward(kind):
+    def run(spec, grad_output, output, out):
+        _kernels("_planes").activation_backward(kind, grad_output, output, out, _threads())
+
+    return run
+
+
+_PLANES = tuple(
+    Impl(op, "direct", "numba", _everything, _unit, run)
+    for op, run in (
+        ("conv2d_bias", _plane("channel_sum")),
+        ("max_pool2d", _plane("max_pool2d")),
+        ("max_pool2d_backward", _plane("max_pool2d_backward")),
+        ("avg_pool2d", _plane("avg_pool2d")),
+        ("avg_pool2d_backward", _plane("avg_pool2d_backward")),
+        *((kind, _activation(kind)) for kind in ("relu", "sigmoid", "tanh")),
+        *((f"{kind}_backward", _activation_backward(kind)) for kind in ("relu", "sigmoid", "tanh")),
+    )
+)
+
+ROWS = _CONV + _PLANES
