@@ -141,8 +141,9 @@ def _rows_2x2(x, out, start, stop, g, divisors):
 def _inside(p, stride, top, dilation, H, R):
     """The rows of output row p that lie in the image: taps from, .. to - 1."""
     h = p * stride - top
-    begin = (-h + dilation - 1) // dilation if h < 0 else 0
-    end = (H - 1 - h) // dilation + 1 if h < H else 0
+    begin, end = max(-h, 0), max(H - h, 0)
+    if dilation > 1:  # a division for each row would show
+        begin, end = (begin + dilation - 1) // dilation, (end + dilation - 1) // dilation
     end = min(end, R)
     return min(begin, end), end
 
@@ -208,9 +209,13 @@ def _rows(x, out, start, stop, g, divisors, outside, buffer):
     packed = buffer.size - lanes  # where a row waits that must not be written in whole vectors
     for i in range(buffer.size):
         buffer[u(i)] = outside
+    plane = start // P
+    p = start - plane * P - 1
     for t in range(start, stop):
-        plane = t // P
-        p = t - plane * P
+        p += 1
+        if p == P:
+            p = 0
+            plane += 1
         begin, end = _inside(p, stride_h, top, dilation_h, H, R)
         if begin < end:
             row = plane * H + p * stride_h - top + begin * dilation_h
