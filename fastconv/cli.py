@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import fastconv as fc
+from fastconv.config import current
 
 __all__ = ["main"]
 
@@ -183,6 +184,17 @@ class _Progress:
             self.bar = None
 
 
+def _announce_compiling():
+    """Say so, once, if kernels have to be compiled during the run."""
+    if current().backend == "numba":
+        from fastconv import registry
+
+        registry.require("numba")
+        from fastconv.backends import numba
+
+        numba.on_compile(lambda: _say("Numba compiles the kernels; it keeps them for the next run"))
+
+
 def _new_folder(dataset: str, model: str) -> Path:
     """runs/<dataset>-<model>, with a number where that exists."""
     base = Path("runs") / f"{dataset}-{model}"
@@ -294,6 +306,7 @@ def train(args) -> int:
     train_data = _limited(train_data, meta["limit"])
     test_data = _limited(test_data, meta["limit"])
 
+    _announce_compiling()
     net = _build(meta)
     progress = _Progress()
     checkpoint = folder / "checkpoint.npz"
@@ -492,7 +505,7 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     def running(sub):
-        sub.add_argument("--backend", help="native or reference (default: FASTCONV_BACKEND)")
+        sub.add_argument("--backend", help="native, numba or reference (default: FASTCONV_BACKEND)")
         sub.add_argument("--threads", type=_positive, help="threads (default: all CPUs)")
 
     sub = command(

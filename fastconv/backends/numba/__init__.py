@@ -1,26 +1,75 @@
 """The Numba backend: kernels compiled at their first call, for the machine at hand.
 
 This module lists the rows and does not import Numba: that happens when a kernel is first run.
+Its first call for a dtype compiles it, or loads it from Numba's cache on disk.
 """
 
 from importlib import import_module
 from importlib.util import find_spec
 
 from fastconv import config
+from fastconv._threads import usable
 from fastconv.registry import Impl
 
-__all__ = ["ROWS"]
+__all__ = ["ROWS", "on_compile"]
 
 if find_spec("numba") is None:
     raise ImportError("No module named 'numba'")
 
 
 def _threads():
-    return config.current().num_threads
+    return usable(config.current().num_threads)
 
 
 def _kernels(name):
     return import_module(f"{__name__}.{name}")
+
+
+def on_compile(tell):
+    """Call ``tell()`` once, when Numba next begins to compile.
+
+    Parameters
+    ----------
+    tell : callable
+    """
+    _kernels("_jit").watch.tell = tell
+
+
+_compiled = {}  # (op, dtype): seconds that compiling took in this process
+# ops that run another's kernel
+_KERNEL_OF = {"conv2d_input": "conv2d"}
+
+
+def _watched(op, run):
+    """`run`, taking note of the time that its first call for a dtype spends compiling."""
+    op = _KERNEL_OF.get(op, op)
+
+    def watched(spec, *arrays):
+        key = op, spec.dtype
+        if key in _compiled:
+            return run(spec, *arrays)
+        watch = _kernels("_jit").watch
+        before = watch.seconds
+        run(spec, *arrays)
+        _compiled[key] = watch.seconds - before
+
+    return watched
+
+
+def _note(op):
+    op = _KERNEL_OF.get(op, op)
+
+    def note(spec):
+        seconds = _compiled.get((op, spec.dtype))
+        if seconds is None:
+            return "compiles at its first call, some seconds, unless Numba's cache on disk has it"
+        return f"compiled in {seconds:.1f} s" if seconds else "loaded from Numba's cache on disk"
+
+    return note
+
+
+def _row(op, method, supports, cost, run):
+    return Impl(op, method, "numba", supports, cost, _watched(op, run), _note(op))
 
 
 def _conv2d(im2col):
@@ -91,7 +140,7 @@ _FORWARD = _cost(lambda spec: spec.C, lambda spec: spec.K)
 _INPUT = _cost(lambda spec: spec.K, lambda spec: spec.C)
 
 _CONV = tuple(
-    Impl(op, method, "numba", _one_by_one if method == "pointwise" else _everything, cost, run)
+    _row(op, method, _one_by_one if method == "pointwise" else _everything, cost, run)
     # where costs are equal the first wins: a 1x1 kernel goes to "pointwise"
     for method in ("pointwise", "direct", "im2col")
     for op, cost, run in (
@@ -124,7 +173,7 @@ def _activation_backward(kind):
 
 
 _PLANES = tuple(
-    Impl(op, "direct", "numba", _everything, _unit, run)
+    _row(op, "direct", _everything, _unit, run)
     for op, run in (
         ("conv2d_bias", _plane("channel_sum")),
         ("max_pool2d", _plane("max_pool2d")),

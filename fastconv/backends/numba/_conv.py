@@ -193,7 +193,7 @@ def _pack(w, packed, tile, plan, taps):
         for r in range(taps.rows):
             at = taps.first + group * taps.group + first * taps.filter + c * taps.channel
             at += r * taps.row
-            for s in range(taps.cols):
+            for _ in range(taps.cols):
                 for i in range(valid):
                     packed[u(to + i)] = w[u(at + i * taps.filter)]
                 for i in range(valid, m):
@@ -349,18 +349,17 @@ def _dot(x, dy, out, plan, staged, filters_staged, all_sums):
                         _stage(x, x_plane, channels, plan, p0, q0, rows, cols, True, block)
                         _stage_filters(dy, dy_plane, filters, plan, p0, q0, rows, cols, a)
                         count = rows * plan.col_side.block
-                        _multiply_sums(
-                            a, block, sums, plan, filters, channels, count, pitch, vector
-                        )
+                        depth = channels * plan.taps
+                        _multiply_sums(a, block, sums, plan, filters, depth, count, pitch)
             for k in range(filters):
                 to = ((group * plan.filters + k0 + k) * plan.channels + c0) * plan.taps
                 _sum_lanes(sums, k * pitch, channels * plan.taps, a, out, to)
 
 
 @helper
-def _multiply_sums(a, block, sums, plan, filters, channels, count, pitch, vector):
-    m = plan.tile
-    depth = channels * plan.taps
+def _multiply_sums(a, block, sums, plan, filters, depth, count, pitch):
+    """All filters, and all `depth` channels and taps, of a block."""
+    m, vector = plan.tile, lanes(a.itemsize)
     for k in range(0, filters, m):
         runs = (depth + TILE_V - 1) // TILE_V
         done = 0
@@ -386,6 +385,7 @@ def _multiply_sums(a, block, sums, plan, filters, channels, count, pitch, vector
 
 @helper
 def _sum_lanes(sums, at, n, rest, out, to):
+    """out[to + j] = sum of the lanes of vector j, for n vectors; `rest` is room for one."""
     vector = lanes(out.itemsize)
     j = 0
     while j + vector <= n:
@@ -635,6 +635,15 @@ def _weight_plan(spec, im2col, threads):
 # --- drivers -------------------------------------------------------------------------------------
 
 _NOTHING = -1  # no activation
+_LINE = 16  # elements of a cache line, at most
+
+
+def _buffers(threads, n, dtype):
+    """One row of n elements, and a little more, for each thread; rows begin at cache lines."""
+    n = _ceil(n, _LINE) * _LINE
+    memory = np.empty(threads * n + _LINE, dtype)
+    start = -memory.ctypes.data % (_LINE * 4) // memory.itemsize
+    return memory[start : start + threads * n].reshape(threads, n)
 
 
 def _run(plans, x, weight, bias, out, activation, threads):
@@ -657,8 +666,8 @@ def _run(plans, x, weight, bias, out, activation, threads):
             taps,
             kind,
             *constants,
-            np.empty((threads, staged), x.dtype),
-            np.empty((threads, results), x.dtype),
+            _buffers(threads, staged, x.dtype),
+            _buffers(threads, results, x.dtype),
         )
 
 
@@ -700,8 +709,8 @@ def conv2d_weight(spec, input, grad_output, out, im2col, threads):
         _planes._flat(grad_output),
         dw.array,
         plan,
-        np.empty((threads, staged), spec.dtype),
-        np.empty((threads, filters), spec.dtype),
-        np.empty((threads, sums), spec.dtype),
+        _buffers(threads, staged, spec.dtype),
+        _buffers(threads, filters, spec.dtype),
+        _buffers(threads, sums, spec.dtype),
     )
     dw.finish()

@@ -1,8 +1,14 @@
-"""How kernels are compiled: one Python function gives a serial and a parallel variant."""
+"""How kernels are compiled and run: one Python function gives a serial and a parallel variant."""
 
+import threading
+import time
+from contextlib import suppress
+from functools import partial
 from types import FunctionType
 
+import numba
 from numba import njit
+from numba.core import event
 
 # "contract" allows fused multiply-add and nothing that would lose NaN or change an order
 OPTIONS = {"fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
@@ -13,11 +19,74 @@ helper = njit(_nrt=False, **OPTIONS)
 inlined = njit(_nrt=False, forceinline=True, **OPTIONS)
 
 
+class _Watch(event.Listener):
+    """Seconds that compiling has taken in this process; `tell` is called when it next begins."""
+
+    def __init__(self):
+        self.seconds = 0.0
+        self.tell = None
+        self.depth = 0
+
+    def on_start(self, event):
+        self.depth += 1
+        if self.depth == 1:
+            self.start = time.perf_counter()
+            if self.tell is not None:
+                tell, self.tell = self.tell, None
+                tell()
+
+    def on_end(self, event):
+        self.depth -= 1
+        if self.depth == 0:
+            self.seconds += time.perf_counter() - self.start
+
+
+watch = _Watch()  # Numba compiles one function at a time
+event.register("numba:compile", watch)
+
+
 def _dispatcher(function, **options):
     try:
-        return njit(cache=True, **OPTIONS, **options)(function)
+        made = njit(cache=True, **OPTIONS, **options)(function)
     except RuntimeError:  # no directory that a cache could be written to
         return njit(**OPTIONS, **options)(function)
+    save = made._cache.save_overload
+
+    def save_where_possible(*args):
+        # the disk may be full by now: what was compiled runs all the same
+        with suppress(OSError):
+            save(*args)
+
+    made._cache.save_overload = save_where_possible
+    return made
+
+
+_one_team = threading.Lock()
+
+
+def _layer():
+    """Name of Numba's threading layer; None before its threads have been started."""
+    try:
+        return numba.threading_layer()
+    except ValueError:
+        return None
+
+
+def _in_team(kernel, threads, *args):
+    if _layer() in ("omp", "tbb"):
+        _masked(kernel, threads, *args)
+    else:  # Numba's own layer ends the process where two threads use it at once
+        with _one_team:
+            _masked(kernel, threads, *args)
+
+
+def _masked(kernel, threads, *args):
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    try:
+        kernel(*args)
+    finally:
+        numba.set_num_threads(before)
 
 
 def compiled(function):
@@ -34,6 +103,6 @@ def compiled(function):
     parallel = _dispatcher(twin, parallel=True)
 
     def kernel(threads):
-        return parallel if threads > 1 else serial
+        return partial(_in_team, parallel, threads) if threads > 1 else serial
 
     return kernel
