@@ -37,7 +37,8 @@ def extension(name, *c_sources):
         NATIVE + name,
         [f"fastconv/backends/native/{name}.pyx", *c_sources],
         include_dirs=["csrc"],
-        depends=glob("csrc/**/*.[ch]", recursive=True),
+        depends=glob("csrc/**/*.[ch]", recursive=True)
+        + glob("fastconv/**/*.px[di]", recursive=True),
         define_macros=[LIMITED_API, ("CYTHON_LIMITED_API", "1")],
         py_limited_api=True,
         extra_compile_args=COMPILE + OPENMP,

@@ -1,14 +1,12 @@
 """pytest's side of the benchmarks: options, the comparison of a layer, the table at the end."""
 
-import copy
 import os
 import shlex
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fastconv.bench import contenders, table, timing
+from fastconv.bench import contenders, machine, run, table, timing
 from fastconv.config import config as fastconv_config
 
 BOARD = pytest.StashKey[dict]()
@@ -60,58 +58,9 @@ def pytest_benchmark_update_machine_info(config, machine_info):
         "missing": contenders.missing(),
         "command": command(config),
     }
-
-
-class Comparison:
-    """All selected contenders of one problem: checked, then timed in turn."""
-
-    def __init__(self, problem, names, option, timed):
-        self.problem, self.option = problem, option
-        self.errors, self.measured = {}, None
-        with timing.threads(option.threads):
-            right = []
-            # a copy takes its arrays along when it goes
-            for contender in copy.copy(problem).contenders(names):
-                try:
-                    timing.verify(contender)
-                    right.append(contender)
-                except Exception as error:  # it is the contender's own test that fails
-                    self.errors[contender.name] = error
-            if timed and right:
-                self.measured = timing.interleaved(right, option.rounds)
-        # what is reported later, without the arrays
-        self.of = {c.name: replace(c, call=None, expected=None, read=None) for c in right}
-
-    def outcome(self, name):
-        """Raise what was wrong with a contender."""
-        if name in self.errors:
-            raise self.errors[name]
-
-    def row(self, name):
-        """What is saved of a contender: `extra_info` in the JSON."""
-        problem, contender, measured = self.problem, self.of[name], self.measured
-        seconds, peer = measured.median(name), measured.best_peer()
-        return {
-            "family": problem.family,
-            "layer": problem.layer,
-            "op": problem.op,
-            "shape": problem.shape,
-            "contender": name,
-            "kind": contender.kind,
-            "auto": contender.auto,
-            "note": contender.note,
-            "seconds": seconds,
-            "gflops": problem.flops / seconds / 1e9,
-            "gbytes": problem.bytes / seconds / 1e9,
-            "best_peer": peer,
-            "ratio": measured.ratio(name, peer) if peer else None,
-            "rounds": len(measured.samples[name]),
-            "calls_per_sample": measured.calls[name],
-            "dtype": str(contenders.DTYPE),
-            "threads": self.option.threads,
-            "isa": fastconv_config()["isa"] if contender.kind == "fastconv" else None,
-            "allocation": contender.allocation,
-        }
+    if config.stash[ROWS]:
+        peaks = machine.peaks(config.option.threads, str(contenders.DTYPE))
+        machine_info["fastconv"]["peaks"] = peaks.as_dict()
 
 
 @pytest.fixture
@@ -119,7 +68,7 @@ def compare(request, benchmark):
     """``compare(problems, layer, op, contender)`` measures a problem and reports a contender."""
     config = request.config
 
-    def run(problems, layer, op, contender):
+    def report(problems, layer, op, contender):
         key = problems.__name__, layer, op
         board = config.stash[BOARD]
         if key not in board:
@@ -133,7 +82,9 @@ def compare(request, benchmark):
             [problem] = [
                 p for p in problems(config.option.allocation) if (p.layer, p.op) == (layer, op)
             ]
-            board[key] = Comparison(problem, names, config.option, benchmark.enabled)
+            board[key] = run.Comparison(
+                problem, names, config.option.threads, config.option.rounds, benchmark.enabled
+            )
         comparison = board[key]
         if comparison.measured is None or contender in comparison.errors:
             benchmark.pedantic(comparison.outcome, (contender,))
@@ -146,7 +97,7 @@ def compare(request, benchmark):
         timing.REPLAY.load(samples)
         benchmark.pedantic(timing.REPLAY.advance, rounds=len(samples))
 
-    return run
+    return report
 
 
 def pytest_terminal_summary(terminalreporter, config):

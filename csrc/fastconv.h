@@ -65,6 +65,14 @@ static inline __attribute__((unused)) ptrdiff_t fc_pool_scratch(const fc_pool *g
   (const fc_pool *g, const T *y, ptrdiff_t y_row, ptrdiff_t y_col, const int64_t *at,            \
    ptrdiff_t at_row, ptrdiff_t at_col, T *dx, ptrdiff_t dx_row, ptrdiff_t dx_col)
 
+/* kernels/block.h */
+typedef struct {
+  ptrdiff_t height, width, kernel_h, kernel_w;
+} fc_windows;
+#define FC_POOL_LANES_ARGS(T) (const fc_windows *g, T scale, const T *x, T *y)
+#define FC_UNPOOL_LANES_ARGS(T)                                                                  \
+  (const fc_windows *g, T scale, const T *dy, const T *x, T *dx)
+
 #define FC_DECLARE(T, S)                                                                         \
   typedef void(*fc_tile_##S) FC_TILE_ARGS(T);                                                    \
   typedef void(*fc_dot_##S) FC_DOT_ARGS(T);                                                      \
@@ -92,6 +100,11 @@ static inline __attribute__((unused)) ptrdiff_t fc_pool_scratch(const fc_pool *g
     void(*avg_pool) FC_AVG_POOL_ARGS(T);                                                         \
     void(*avg_unpool) FC_AVG_UNPOOL_ARGS(T);                                                     \
     ptrdiff_t(*max_unpool) FC_MAX_UNPOOL_ARGS(T);                                                \
+    void(*avg_pool_lanes) FC_POOL_LANES_ARGS(T);                                                 \
+    void(*max_pool_lanes) FC_POOL_LANES_ARGS(T);                                                 \
+    /* by activation: none, ReLU, sigmoid, tanh */                                               \
+    void(*avg_unpool_lanes[4]) FC_UNPOOL_LANES_ARGS(T);                                          \
+    void(*max_unpool_lanes[4]) FC_UNPOOL_LANES_ARGS(T);                                          \
   } fc_kernels_##S;
 
 FC_DECLARE(float, f32)

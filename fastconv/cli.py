@@ -1,4 +1,4 @@
-"""The command line: ``fastconv train``, ``evaluate``, ``predict``, ``summary``, ``info``.
+"""The command line: train, evaluate, predict, summary, bench, info (``fastconv train --help``).
 
 Figures go to standard output, progress and remarks to standard error. A wrong call ends with one
 line and status 2, any other failure with one line and status 1, Ctrl-C with status 130.
@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -491,6 +492,91 @@ def info(args) -> int:
     return 0
 
 
+# --- bench ---------------------------------------------------------------------------------------
+
+
+def _command_line(arguments: list[str]) -> str:
+    """The command as it was given, with names of files instead of whole paths."""
+    short = [Path(a).name if os.path.isabs(a) else a for a in arguments]
+    return shlex.join(["fastconv", *short])
+
+
+def _bench_layers(args, command: str):
+    """(results, failures) of the layers that were asked for."""
+    from fastconv.bench import run, timing
+    from fastconv.config import _usable_cpus
+
+    problems = run.select(args.layers, args.ops, args.allocation)
+    peers = run.select_peers(args.peers)
+    if not timing.limits_blas():
+        _say(
+            "threadpoolctl is not installed (pip install threadpoolctl): NumPy's own routines keep "
+            "the number of threads that their library chose"
+        )
+    if args.bench_threads > _usable_cpus():
+        _say(f"{args.bench_threads} threads on {_usable_cpus()} CPUs: they take turns")
+    return run.measure(
+        problems, args.bench_threads, peers, args.rounds, args.baselines, command, _say
+    )
+
+
+def _bench_cold_start(args, command: str):
+    """(results, failures) of the cold starts."""
+    from fastconv.bench import coldstart, run
+
+    refused = {
+        "--layers": args.layers,
+        "--ops": args.ops,
+        "--plot": args.plot,
+        "--baselines": args.baselines,
+    }
+    given = [name for name, value in refused.items() if value]
+    if given:
+        raise ValueError(f"{', '.join(given)}: --cold-start measures no layers; leave these out")
+    results = run.about(args.bench_threads, command) | {"rows": []}
+    peers = run.select_peers(args.peers)
+    try:
+        results["cold_start"] = coldstart.measure(peers, min(args.rounds, 5), _say)
+    except RuntimeError as error:
+        return results, [str(error)]
+    return results, []
+
+
+def bench(args) -> int:
+    """Time the layers of the benchmark suite beside the peers that are installed."""
+    from fastconv.bench import contenders, table
+
+    target = None if args.json in (None, "-") else Path(args.json)
+    if target is not None and not target.absolute().parent.is_dir():
+        raise ValueError(f"--json: the folder of {target} does not exist")
+    folder = None if args.plot is None else Path(args.plot)
+    if folder is not None:
+        from fastconv.bench import plots
+
+        plots.require()
+        folder.mkdir(parents=True, exist_ok=True)
+    command = _command_line(args.given)
+    results, failures = (_bench_cold_start if args.cold_start else _bench_layers)(args, command)
+    for line in contenders.missing():
+        _say(f"missing peer: {line}")
+    for line in failures:
+        _say(f"failed: {line}")
+    if target is not None:
+        _write_text(target, table.dumped(results))
+    if args.json == "-":
+        _print_json(results)
+    elif "cold_start" in results:
+        print(table.cold_text(results["cold_start"]))
+    elif results["rows"]:
+        print(table.text(results["rows"]))
+        print(table.about_text(results))
+        print(f"highest rates measured here: {table.peaks_text(results['peaks'])}")
+    if folder is not None and results["rows"]:
+        for picture in plots.draw(results, folder):
+            print(f"picture: {picture}", file=sys.stderr if args.json == "-" else sys.stdout)
+    return 1 if failures else 0
+
+
 def _parser() -> argparse.ArgumentParser:
     models, activations = ("lenet", "lenet_improved"), ("relu", "sigmoid", "tanh")
     pools = ("avg", "max")
@@ -498,10 +584,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fastconv {fc.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(function, text, **kwargs):
+    def command(function, text, json=True, **kwargs):
         sub = commands.add_parser(function.__name__, help=text, description=text, **kwargs)
         sub.set_defaults(run_command=function)
-        sub.add_argument("--json", action="store_true", help="print the figures as JSON")
+        if json:
+            sub.add_argument("--json", action="store_true", help="print the figures as JSON")
         return sub
 
     def running(sub):
@@ -563,6 +650,52 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--activation", choices=activations, default="relu")
     sub.add_argument("--batch-size", type=_positive, default=1)
 
+    sub = command(
+        bench,
+        "Time convolutions, pooling and LeNet beside PyTorch and the other peers installed.",
+        json=False,
+    )
+    sub.add_argument(
+        "--layers",
+        nargs="+",
+        metavar="PATTERN",
+        help='those whose "family: layer" has it; * and ? as in file names (default: all)',
+    )
+    sub.add_argument("--ops", nargs="+", metavar="OP", help="forward, max, '*gradient', ...")
+    sub.add_argument(
+        "--threads", dest="bench_threads", type=_positive, default=1, help="of everybody (1)"
+    )
+    sub.add_argument(
+        "--peers", nargs="+", metavar="NAME", help="these alone, or none (default: all installed)"
+    )
+    sub.add_argument("--baselines", action="store_true", help="also plain NumPy and plain loops")
+    sub.add_argument("--rounds", type=_positive, default=15, help="samples of each (15)")
+    sub.add_argument(
+        "--allocation",
+        choices=("fresh", "out"),
+        default="fresh",
+        help="fastconv's outputs: new arrays (the default, as the peers' are) or out=",
+    )
+    sub.add_argument(
+        "--cold-start",
+        action="store_true",
+        help="instead of layers: size on disk, time to import, time to a first convolution",
+    )
+    sub.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="print the figures as JSON, or write them to FILE beside the table",
+    )
+    sub.add_argument(
+        "--plot",
+        nargs="?",
+        const=".",
+        metavar="FOLDER",
+        help="write roofline.png and bars.png there (default: here)",
+    )
+
     command(info, "Versions, instruction sets, threads and backends.")
     return parser
 
@@ -589,6 +722,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     parser = _parser()
     args = parser.parse_args(argv)
+    args.given = sys.argv[1:] if argv is None else argv
     name = f"fastconv {args.command}"
     try:
         with _settings(args):

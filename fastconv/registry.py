@@ -158,6 +158,26 @@ def _block_method(op: str, method: str) -> str:
     return method if op in ("conv2d", "conv2d_input", "conv2d_weight") else "auto"
 
 
+def offer(op: str, spec: Any) -> Impl | None:
+    """The row of the backend in use that serves an op which not every backend has, or None.
+
+    Examples
+    --------
+    >>> offer("no such op", None) is None
+    True
+    """
+    settings = current()
+    return _offer(op, spec, settings.backend, settings.method, settings.isa)
+
+
+@lru_cache(maxsize=4096)
+def _offer(op: str, spec: Any, backend: str, method: str, isa: str | None) -> Impl | None:
+    for row in _rows(backend).get(op, ()):
+        if method in ("auto", row.method) and row.supports(spec) is None:
+            return row
+    return None
+
+
 @lru_cache(maxsize=4096)
 def _choose(op: str, spec: Any, method: str, backend: str, isa: str | None) -> Impl:
     # `isa` is part of the key because the costs depend on its vectors

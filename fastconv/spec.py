@@ -365,6 +365,31 @@ def _conv_spec(input_shape, weight_shape, stride, padding, dilation, groups, dty
     return ConvSpec(N, C, H, W, K, R, S, stride, padding, dilation, groups, P, Q, dtype, geometry)
 
 
+@dataclass(frozen=True, slots=True)
+class BlockSpec:
+    """A convolution, its activation and a pooling whose windows do not overlap.
+
+    Attributes
+    ----------
+    conv : ConvSpec
+    activation : {None, "relu", "sigmoid", "tanh"}
+    pool : {"avg", "max"}
+    window : tuple of int
+        Rows and columns of a window; (1, 1) is no pooling.
+    """
+
+    conv: ConvSpec
+    activation: str | None
+    pool: str
+    window: Pair
+
+    @property
+    def output_shape(self) -> Four:
+        """(N, K, P // window rows, Q // window columns)."""
+        conv = self.conv
+        return conv.N, conv.K, conv.P // self.window[0], conv.Q // self.window[1]
+
+
 def pool_spec(
     input_shape,
     kernel_size,

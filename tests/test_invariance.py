@@ -7,10 +7,10 @@ from helpers import DTYPES, REFERENCE, call, operands
 from tolerance import assert_close
 
 import fastconv as fc
-from fastconv import grad, ops, registry
+from fastconv import grad, ops
 from fastconv.spec import array_spec, conv_spec, pool_spec, unpool_spec
 
-ROWS = registry.implementations(backend="native") if "native" in helpers.BACKENDS else ()
+ROWS = tuple(row for row in helpers.FAST_ROWS if row.backend == "native")
 
 if ROWS:
     from fastconv.backends import native

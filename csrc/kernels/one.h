@@ -1,5 +1,6 @@
 /* Every kernel for one ISA and one element type, and the table of them. */
 #include "activation.h"
+#include "block.h"
 #include "dot.h"
 #include "lanes.h"
 #include "pack.h"
@@ -41,4 +42,10 @@ static const fc_kernels_f32 FC_TABLE_NAME = {
     .avg_pool = FN(fc_avg_pool),
     .avg_unpool = FN(fc_avg_unpool),
     .max_unpool = FN(fc_max_unpool),
+    .avg_pool_lanes = FN(fc_avg_pool_lanes),
+    .max_pool_lanes = FN(fc_max_pool_lanes),
+    .avg_unpool_lanes = {FN(fc_avg_unpool_identity), FN(fc_avg_unpool_relu),
+                         FN(fc_avg_unpool_sigmoid), FN(fc_avg_unpool_tanh)},
+    .max_unpool_lanes = {FN(fc_max_unpool_identity), FN(fc_max_unpool_relu),
+                         FN(fc_max_unpool_sigmoid), FN(fc_max_unpool_tanh)},
 };

@@ -15,24 +15,52 @@ class BadRun(ValueError):
     """A file that is no saved run, or a page without a place for the table."""
 
 
-def read(path):
-    """The results of a run: a JSON file of pytest-benchmark, or one of `results`' own.
+def read_all(path):
+    """The runs in a file: one JSON of pytest-benchmark, one of ``fastconv bench``, a list of such.
 
     Returns
     -------
-    dict
-        "command", "date", "machine" (cpu, cores, isa, threads), "versions", "missing", "rows".
+    list of dict
+        Each with "command", "date", "machine" (cpu, cores, isa, threads), "versions", "missing",
+        "rows", where measured "peaks" and "cold_start".
     """
     try:
         saved = json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise BadRun(f"{path}: not JSON ({error})") from None
-    if "rows" in saved:
-        return saved
+    if not isinstance(saved, list):
+        saved = [saved]
+    if not saved:
+        raise BadRun(f"{path}: not a saved run, an empty list")
+    return [converted(run, path) for run in saved]
+
+
+def read(path):
+    """The results of the only run in a file, see `read_all`."""
+    runs = read_all(path)
+    if len(runs) != 1:
+        raise BadRun(f"{path}: not one run, but {len(runs)}")
+    return runs[0]
+
+
+def read_cold_start(path):
+    """The cold starts in a file that ``fastconv bench --cold-start --json`` wrote."""
+    found = [run["cold_start"] for run in read_all(path) if run.get("cold_start")]
+    if not found:
+        raise BadRun(f"{path}: not a run with cold starts")
+    return found[0]
+
+
+def converted(saved, path):
+    """A saved run as `read_all` promises it."""
     try:
+        if "rows" in saved:
+            for key in ("command", "date", "machine", "versions", "missing"):
+                saved[key]  # a KeyError names what is not there
+            return saved
         own = saved["machine_info"]["fastconv"]
         rows = [b["extra_info"] for b in saved["benchmarks"] if "family" in b["extra_info"]]
-        return {
+        results = {
             "command": own["command"],
             "date": saved["datetime"][:10],
             "machine": {name: own[name] for name in ("cpu", "cores", "isa", "threads")},
@@ -43,25 +71,43 @@ def read(path):
                 **own["peers"],
             },
             "missing": own["missing"],
-            "rows": [{k: rounded(v) for k, v in row.items()} for row in rows],
+            "rows": numbers(rows),
         }
+        return results | ({"peaks": numbers(own["peaks"])} if "peaks" in own else {})
     except (KeyError, TypeError) as error:
-        raise BadRun(f"{path}: not a saved run of `pytest bench/` (no {error})") from None
+        raise BadRun(
+            f"{path}: not a saved run of `pytest bench/` or `fastconv bench` (no {error})"
+        ) from None
 
 
-def rounded(value):
-    """Floats with the four digits that mean anything."""
+def numbers(value):
+    """The same with the four digits of a float that mean anything, also in what it holds.
+
+    >>> numbers({"a": [1.23456, 2, "b"]})
+    {'a': [1.235, 2, 'b']}
+    """
+    if isinstance(value, dict):
+        return {key: numbers(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [numbers(item) for item in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def dumped(results):
+    """JSON with a line for each row, so that two runs can be compared line by line."""
+    rows = ",\n".join(f"  {json.dumps(row)}" for row in results["rows"])
+    head = json.dumps({k: v for k, v in results.items() if k != "rows"}, indent=1)
+    return head.removesuffix("\n}") + f',\n "rows": [\n{rows}\n ]\n}}\n'
 
 
 def duration(seconds):
     """Seconds for people.
 
-    >>> duration(0.0123), duration(4.5e-6)
-    ('12.3 ms', '4.50 us')
+    >>> duration(0.0123), duration(4.5e-6), duration(999.6e-6)
+    ('12.3 ms', '4.50 us', '1.00 ms')
     """
     for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
-        if seconds * factor >= 1 or unit == "us":
+        if seconds * factor >= 0.9995 or unit == "us":  # 999.6 would be printed as 1000
             value = seconds * factor
             digits = max(0, 2 - (value >= 10) - (value >= 100))
             return f"{value:.{digits}f} {unit}"
@@ -143,43 +189,139 @@ def listed(family, mine):
         yield f"| {layer}, {op} | {cell(rows)} | {theirs} |"
 
 
-def table(results):
-    """The README's table, as Markdown."""
+def figures(results):
+    """A run's tables, as Markdown lines."""
     found = groups(results["rows"])
-    machine, versions = results["machine"], results["versions"]
-    threads = machine["threads"]
     families = {
         family: {key: rows for key, rows in found.items() if key[0] == family}
         for family in sorted({key[0] for key in found}, key=position(FAMILY_ORDER))
     }
-    lines = []
     for family, mine in families.items():
-        lines += [*(listed if family in LISTED else crossed)(family, mine), ""]
+        yield from (listed if family in LISTED else crossed)(family, mine)
+        yield ""
+
+
+def notes(results):
+    """What a run's figures mean and what they were measured with, as Markdown lines."""
+    found = groups(results["rows"])
+    machine, versions = results["machine"], results["versions"]
+    threads = machine["threads"]
     peers = sorted({row["contender"] for row in results["rows"] if row["kind"] == "peer"})
-    notes = [
+    told = [
         "Time of one call, and how many times as fast as the best peer in the same run "
         f"(**ahead**, _behind_). float32, {threads} thread{'s' if threads != 1 else ''} for "
         f"everybody. Peers: {', '.join(peers) or 'none'}."
     ]
     if results["missing"]:
-        notes.append(f"Not installed, so not measured: {', '.join(results['missing'])}.")
+        told.append(f"Not installed, so not measured: {', '.join(results['missing'])}.")
+    if results.get("left_out"):
+        told.append(f"Left out: {', '.join(results['left_out'])}.")
+    if results.get("peaks"):
+        told.append(f"Highest rates measured here: {peaks_text(results['peaks'])}.")
     speed_ups = list(naive(found))
     if speed_ups:
-        notes.append(f"Against naive loops: {' '.join(speed_ups)}")
-    numbers = ", ".join(f"{name} {number}" for name, number in versions.items())
-    lines += [
-        " ".join(notes),
-        "",
+        told.append(f"Against naive loops: {' '.join(speed_ups)}")
+    yield " ".join(told)
+    yield ""
+    versions = ", ".join(f"{name} {number}" for name, number in versions.items())
+    yield (
         f"`{results['command']}` on {machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['isa']}, {results['date']}; {numbers}.",
-    ]
-    return "\n".join(lines)
+        f"{machine['isa']}, {results['date']}; {versions}."
+    )
+
+
+def table(results):
+    """The README's table of a run, as Markdown."""
+    return "\n".join([*figures(results), *notes(results)])
+
+
+def tables(runs):
+    """The README's tables: the first run, the cold starts, the other runs folded away."""
+    first, *others = runs
+    parts = [table(first)]
+    parts += [cold_table(run["cold_start"]) for run in runs if run.get("cold_start")][:1]
+    for run in others:
+        threads = run["machine"]["threads"]
+        title = f"The same with {threads} thread{'s' if threads != 1 else ''}"
+        parts.append(f"<details>\n<summary>{title}</summary>\n\n{table(run)}\n\n</details>")
+    return "\n\n".join(parts)
+
+
+def cold_cells(row):
+    """(name, size, import, first result) of a row of `coldstart.measure`."""
+    return (
+        f"{row['name']} {row['version']}",
+        f"{row['megabytes']:.3g} MB" if row["megabytes"] < 1000 else f"{row['megabytes']:,.0f} MB",
+        duration(row["import_seconds"]),
+        duration(row["first_seconds"]),
+    )
+
+
+def cold_notes(cold):
+    """What the figures of a cold start mean."""
+    return (
+        "Size of the installed distribution alone; then, in a fresh process and after "
+        f"{duration(cold['start_seconds'])} for Python and NumPy, the time to import it and to "
+        f"have imported it and computed a first convolution ({cold['what']}; median of "
+        f"{cold['rounds']} processes)."
+    )
+
+
+def cold_table(cold):
+    """The cold starts, as Markdown."""
+    lines = ["| Cold start | installed | import | first result |", "| --- | ---: | ---: | ---: |"]
+    for row in cold["rows"]:
+        lines.append(f"| {' | '.join(cold_cells(row))} |")
+    return "\n".join([*lines, "", cold_notes(cold)])
+
+
+def cold_text(cold):
+    """The cold starts, for the terminal."""
+    head = ("cold start", "installed", "import", "first result")
+    return "\n".join(
+        [
+            *(
+                f"{name:26} {size:>10} {imported:>10} {first:>13}"
+                for name, size, imported, first in [head, *map(cold_cells, cold["rows"])]
+            ),
+            cold_notes(cold),
+        ]
+    )
+
+
+def peaks_text(peaks):
+    """A line on `machine.peaks`, as saved."""
+    by = max(peaks["gflops_by"], key=peaks["gflops_by"].get)
+    copy = ", ".join(f"{rate:.0f} in {level}" for level, rate in peaks["copy"].items())
+    return f"{peaks['gflops']:.0f} GFLOP/s ({by}), copying GB/s {copy}"
+
+
+def about_text(results):
+    """A line on what a run's figures were measured with."""
+    machine, rows = results["machine"], results["rows"]
+    threads = machine["threads"]
+    outputs = dict.fromkeys(row["allocation"] for row in rows if row["kind"] == "fastconv")
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['isa']}; "
+        f"{', '.join(dict.fromkeys(row['dtype'] for row in rows))}, "
+        f"{threads} thread{'s' if threads != 1 else ''} for everybody, "
+        f"fastconv's outputs: {', '.join(outputs)}; {results['date']}"
+    )
+
+
+def percent(share):
+    """A share for people.
+
+    >>> percent(0.666), percent(None)
+    ('67%', '')
+    """
+    return "" if share is None else f"{100 * share:.0f}%"
 
 
 def text(rows):
     """Every layer and operation in a line, for the terminal."""
     lines = [
-        f"{'layer, operation':46} {'fastconv':>24} {'':>9} {'rate':>11} "
+        f"{'layer, operation':46} {'fastconv':>24} {'':>9} {'rate':>11} {'peak':>5} "
         f"{'best peer':>22} {'':>9} {'ratio':>7}"
     ]
     for (family, layer, op), group in groups(rows).items():
@@ -193,9 +335,9 @@ def text(rows):
             rate = f"{row['gbytes']:.1f} GB/s"
         peer = next((r for r in group if r["contender"] == row["best_peer"]), None)
         line = f"{f'{layer}, {op}':46} {row['contender']:>24} {duration(row['seconds']):>9} "
-        line += f"{rate:>11} "
+        line += f"{rate:>11} {percent(row.get('peak_share')):>5} "
         if peer is None:
-            line += f"{'none installed':>22}"
+            line += f"{'none measured':>22}"
         else:
             line += f"{peer['contender']:>22} {duration(peer['seconds']):>9} "
             line += f"{times(row['ratio']):>7}"

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 import fastconv as fc
 
@@ -154,6 +153,11 @@ def interleaved(contenders, rounds=15, min_sample=0.002):
     return Measurement({c.name: c.kind for c in contenders}, samples, calls)
 
 
+def limits_blas():
+    """Whether `threads` reaches NumPy's BLAS: threadpoolctl, a small package, does that."""
+    return find_spec("threadpoolctl") is not None
+
+
 @contextmanager
 def threads(n):
     """Everybody runs on `n` threads: fastconv, NumPy's BLAS, PyTorch."""
@@ -164,7 +168,10 @@ def threads(n):
 
             stack.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(n)
-        stack.enter_context(threadpool_limits(n))
+        if limits_blas():
+            from threadpoolctl import threadpool_limits
+
+            stack.enter_context(threadpool_limits(n))
         yield
 
 

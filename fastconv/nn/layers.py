@@ -19,6 +19,7 @@ import numpy as np
 
 from .. import grad, ops, registry
 from ..spec import conv_spec, pool_spec
+from ._block import Block
 from ._workspace import Workspace, empty
 from .init import generator, torch_default
 from .summary import Summary, summarize
@@ -660,6 +661,8 @@ class MaxPool2d(_Pool2d):
              [5., 0.]]]])
     """
 
+    kind = "max"
+
     def __init__(
         self,
         kernel_size: int | tuple[int, int],
@@ -720,6 +723,8 @@ class AvgPool2d(_Pool2d):
     >>> nn.AvgPool2d(2)(np.array([[[[1.0, 2.0], [4.0, 3.0]]]]))
     array([[[[2.5]]]])
     """
+
+    kind = "avg"
 
     def __init__(
         self,
@@ -991,15 +996,15 @@ class Tanh(_Activation):
 
 
 # Layers whose gradient is always a new array.
-_MAKES_ITS_GRADIENT = (Conv2d, Linear, AvgPool2d, MaxPool2d, ReLU, Sigmoid, Tanh)
+_MAKES_ITS_GRADIENT = (Block, Linear, AvgPool2d, MaxPool2d, ReLU, Sigmoid, Tanh)
 
 
 class Sequential(Layer):
     """Layers one after another, as ``torch.nn.Sequential``.
 
-    A convolution and the activation after it run as one operation. In training the memory of
-    intermediate results serves the next step; what a call returned, and whatever else is still
-    referred to, is left alone.
+    A convolution, the activation and the pooling after it run as one operation. In training the
+    memory of intermediate results serves the next step; what a call returned, and whatever else
+    is still referred to, is left alone.
 
     Parameters
     ----------
@@ -1030,20 +1035,23 @@ class Sequential(Layer):
                 )
         self._layers = tuple(layers)
         self._workspace = Workspace()
-        self._stages: list[tuple[Module, _Activation | None]] = []
+        self._stages: list[Module | Block] = []
         self._first = 0  # the first stage with parameters: before it no gradient is needed
         found = False
         for layer in layers:
-            before = self._stages[-1] if self._stages else (None, None)
-            fits = type(before[0]) is Conv2d and before[1] is None
-            if fits and type(layer) in (ReLU, Sigmoid, Tanh):
-                self._stages[-1] = before[0], layer
-                continue
+            block = self._stages[-1] if self._stages else None
+            if isinstance(block, Block) and block.pool is None:
+                if block.activation is None and type(layer) in (ReLU, Sigmoid, Tanh):
+                    block.activation = layer
+                    continue
+                if type(layer) in (AvgPool2d, MaxPool2d):
+                    block.pool = layer
+                    continue
             if not found:
                 self._first = len(self._stages)
                 # A layer of somebody's own may get its parameters later.
                 found = not _is_stateless(layer) or any(True for _ in layer.parameters())
-            self._stages.append((layer, None))
+            self._stages.append(Block(layer) if type(layer) is Conv2d else layer)
         if not found:
             self._first = len(self._stages)
 
@@ -1073,10 +1081,9 @@ class Sequential(Layer):
         self, x: np.ndarray, workspace: Workspace | None, keep: bool
     ) -> tuple[np.ndarray, Any]:
         contexts = []
-        for layer, activation in self._stages:
-            if activation is not None:
-                x, context = layer._run(x, workspace, keep, activation.name)
-                context = context, x
+        for layer in self._stages:
+            if isinstance(layer, Block):
+                x, context = layer.run(x, workspace, keep)
             elif _is_stateless(layer):
                 x, context = layer._run(x, workspace, keep)
             else:
@@ -1095,16 +1102,14 @@ class Sequential(Layer):
         last = 0 if need_input_grad else self._first
         ours = False  # grad_output is an array of this call's own, not the caller's or a layer's
         for position in range(len(self._stages) - 1, last - 1, -1):
-            layer, activation = self._stages[position]
+            layer = self._stages[position]
             kept = context[position]
             need = need_input_grad or position > last
-            if activation is not None:
-                kept, y = kept
-                if ours:
-                    grad_output = activation._pull_in_place(y, grad_output)
-                else:
-                    grad_output = activation._pull(y, grad_output, True, workspace)
-            if _is_stateless(layer):
+            if isinstance(layer, Block):
+                grad_output = layer.pull(kept, grad_output, need, workspace)
+            elif ours and isinstance(layer, _Activation):
+                grad_output = layer._pull_in_place(kept, grad_output)
+            elif _is_stateless(layer):
                 grad_output = layer._pull(kept, grad_output, need, workspace)
             else:
                 grad_output = layer.backward(grad_output, need)

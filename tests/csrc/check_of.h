@@ -251,6 +251,50 @@ static void OF(check_pools)(const char *isa, const OF(fc_kernels) * f) {
   free(dx), free(dx_wanted), free(unpooled), free(unpooled_wanted), free(at), free(y);
 }
 
+/* Windows side by side, images in the lanes: the activation and the pooling behind a convolution. */
+static void OF(check_blocks)(const char *isa, const OF(fc_kernels) * f) {
+  const fc_windows g = {between(1, 9), between(1, 9), between(1, 3), between(1, 3)};
+  const ptrdiff_t out_h = g.height / g.kernel_h, out_w = g.width / g.kernel_w, lanes = f->lanes;
+  const ptrdiff_t n_x = g.height * g.width * lanes, n_y = out_h * out_w * lanes;
+  T *x = OF(integers)(n_x), *dy = OF(integers)(n_y), *y = OF(integers)(n_y);
+  T *maxima = OF(copy)(y, n_y), *means = OF(copy)(y, n_y), *dx = OF(integers)(n_x);
+  T *grad_max = room(n_x * (ptrdiff_t)sizeof(T)), *grad_mean = room(n_x * (ptrdiff_t)sizeof(T));
+  const T scale = (T)0.5;
+  for (ptrdiff_t i = 0; i < n_x; ++i) grad_max[i] = grad_mean[i] = 0;
+  if (between(0, 3) == 0) x[between(0, (int)n_x - 1)] = (T)NAN;
+  for (ptrdiff_t i = 0; i < n_y; ++i) {
+    const ptrdiff_t lane = i % lanes, p = i / lanes / out_w, q = i / lanes % out_w;
+    T most = -(T)INFINITY, sum = 0;
+    ptrdiff_t place = -1;
+    for (ptrdiff_t r = 0; r < g.kernel_h; ++r)
+      for (ptrdiff_t s = 0; s < g.kernel_w; ++s) {
+        const ptrdiff_t j = ((p * g.kernel_h + r) * g.width + q * g.kernel_w + s) * lanes + lane;
+        sum += x[j];
+        grad_mean[j] = dy[i] * scale;
+        if (place < 0 || x[j] > most || isnan(x[j])) most = x[j], place = j;
+      }
+    maxima[i] = most, means[i] = sum * scale, grad_max[place] = dy[i];
+  }
+  f->max_pool_lanes(&g, scale, x, y), OF(same)(isa, "max_pool_lanes", y, maxima, n_y);
+  f->avg_pool_lanes(&g, scale, x, y), OF(same)(isa, "avg_pool_lanes", y, means, n_y);
+  for (int activation = 0; activation < 4; ++activation) {
+    f->max_unpool_lanes[activation](&g, scale, dy, x, dx);
+    for (int of_mean = 0; of_mean < 2; ++of_mean) {
+      const T *grad = of_mean ? grad_mean : grad_max;
+      for (ptrdiff_t i = 0; i < n_x; ++i) {
+        const T slope[] = {1, x[i] > 0, (1 - x[i]) * x[i], 1 - x[i] * x[i]};
+        if (!isnan(x[i]))
+          OF(near)(isa, of_mean ? "avg_unpool_lanes" : "max_unpool_lanes", dx[i],
+                   grad[i] * slope[activation], 0);
+      }
+      if (!of_mean) f->avg_unpool_lanes[activation](&g, scale, dy, x, dx);
+    }
+  }
+  f->avg_unpool_lanes[0](&g, scale, dy, x, x); /* dx may be x */
+  OF(same)(isa, "avg_unpool_lanes in place", x, grad_mean, n_x);
+  free(x), free(dy), free(y), free(maxima), free(means), free(dx), free(grad_max), free(grad_mean);
+}
+
 static void OF(check)(const char *isa, const OF(fc_kernels) * f) {
   OF(check_tile)(isa, f);
   OF(check_dot)(isa, f);
@@ -260,6 +304,7 @@ static void OF(check)(const char *isa, const OF(fc_kernels) * f) {
   }
   for (int i = 0; i < 60; ++i) OF(check_maps)(isa, f);
   for (int i = 0; i < 400; ++i) OF(check_pools)(isa, f);
+  for (int i = 0; i < 200; ++i) OF(check_blocks)(isa, f);
 }
 
 #undef CAT_

@@ -244,4 +244,61 @@ _PLANES = tuple(
     )
 )
 
-ROWS = _CONV + _PLANES
+POOLS = {"avg": 0, "max": 1}
+
+
+def _block_reason(spec):
+    size = _conv.block_size(spec.conv.geometry, spec.conv.dtype.itemsize, _how()[0])
+    if isinstance(size, str):
+        return size
+    return None if 0 not in spec.output_shape else "the output is empty"
+
+
+def block_size(spec):
+    """Elements that `conv2d_block` keeps for its gradients."""
+    return _conv.block_size(spec.conv.geometry, spec.conv.dtype.itemsize, _how()[0])
+
+
+def _block(spec, input, weight, bias, kept, out):
+    _conv.block(
+        spec.conv.geometry,
+        input,
+        weight,
+        bias,
+        ACTIVATIONS[spec.activation],
+        POOLS[spec.pool],
+        *spec.window,
+        kept,
+        out,
+        *_how(),
+    )
+
+
+def _block_gradients(spec, input, weight, kept, grad_output, grad_input, grad_weight, grad_bias):
+    _conv.block_gradients(
+        spec.conv.geometry,
+        input,
+        weight,
+        kept,
+        grad_output,
+        ACTIVATIONS[spec.activation],
+        POOLS[spec.pool],
+        *spec.window,
+        grad_input,
+        grad_weight,
+        grad_bias,
+        *_how(),
+    )
+
+
+# what a block keeps depends on the ISA's lanes: both rows are for nn, which calls them in one go
+_BLOCKS = tuple(
+    Impl(op, "direct", "native", _block_reason, _unit, run)
+    for op, run in (
+        ("conv2d_block", _block),
+        ("conv2d_block_size", block_size),
+        ("conv2d_block_backward", _block_gradients),
+    )
+)
+
+ROWS = _CONV + _PLANES + _BLOCKS

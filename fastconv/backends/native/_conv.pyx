@@ -38,6 +38,7 @@ cdef enum:
     DIRECT = 0
     IM2COL = 1
     POINTWISE = 2
+    LANES_ALWAYS = 3        # not a method: the images are in the lanes already
 
 # Blocks are sized for caches that every machine of the last decade has: weights and inputs of a tile
 # in 32 KiB, a staged block in 256 KiB.
@@ -49,6 +50,7 @@ cdef enum:
     PATCH_BLOCK = 256       # output pixels of a block of patches
     KEEP_BYTES = 4194304    # scratch a thread may leave behind for the next call
     CACHE_LINE = 64
+    CLASSES = 16            # most groups of columns with taps of their own
 
 cdef ptrdiff_t SERIAL_FLOPS = 1000000   # below: starting threads costs more than they save
 
@@ -325,9 +327,36 @@ cdef inline void stage_run_lanes(const fc_isa* isa, ptrdiff_t lanes, int images,
     memset(to + end * lanes, 0, (length - end) * lanes * sizeof(real))
 
 
+# Neighbouring output columns that are computed together, with the column taps that any of them needs.
+# With images in the lanes a tap in the padding is thus left out, which pixels in the lanes cannot do.
+cdef struct Columns:
+    ptrdiff_t begin, end    # columns
+    ptrdiff_t t0, t1        # column taps
+    ptrdiff_t before        # column taps of the earlier groups, all together
+
+
+cdef inline void stage_run_of_lanes(ptrdiff_t lanes, const real* row, ptrdiff_t n_in,
+                                    ptrdiff_t first, ptrdiff_t step, ptrdiff_t length,
+                                    real* to) noexcept nogil:
+    """stage_run of a row that has the images in its lanes already."""
+    cdef ptrdiff_t begin = imin(ceil_div(-first, step), length) if first < 0 else 0
+    cdef ptrdiff_t end = imin((n_in - 1 - first) // step + 1, length) if first < n_in else 0
+    cdef ptrdiff_t j
+    end = imax(end, begin)
+    memset(to, 0, begin * lanes * sizeof(real))
+    if step == 1:
+        memcpy(to + begin * lanes, row + (first + begin) * lanes,
+               (end - begin) * lanes * sizeof(real))
+    else:
+        for j in range(begin, end):
+            memcpy(to + j * lanes, row + (first + j * step) * lanes, lanes * sizeof(real))
+    memset(to + end * lanes, 0, (length - end) * lanes * sizeof(real))
+
+
 # One correlation: sizes, strides of the arrays (in elements), and how it is cut into blocks.
 cdef struct Plan:
     int mode, lanes, tile_m, activation
+    bint from_lanes                     # the input has the images in its lanes
     ptrdiff_t images, groups, ci, co    # ci, co: channels of one group
     Axis row, col
     ptrdiff_t xn, xc, xh, xw            # input
@@ -342,6 +371,9 @@ cdef struct Plan:
     ptrdiff_t tap_row, out_row          # pitches of a row tap and of an output row
     ptrdiff_t n_vec                     # vectors of a block's results, at most
     size_t x_size, y_size, at_size, scratch
+    int n_classes
+    Columns classes[CLASSES]
+    ptrdiff_t class_taps                # column taps of all groups, together
 
 
 cdef inline ptrdiff_t vectors(const Plan* plan, ptrdiff_t cols) noexcept nogil:
@@ -421,7 +453,10 @@ cdef void stage(const fc_isa* isa, const Plan* plan, const real* x, ptrdiff_t im
                     continue
                 first = origin_w + piece * (col.tap_step if plan.col_side.by_tap else 1)
                 step = col.step if plan.col_side.by_tap or plan.col_side.phases else 1
-                if plan.mode == LANES:
+                if plan.from_lanes:
+                    stage_run_of_lanes(plan.lanes, from_row, col.n_in, first, step,
+                                       plan.col_side.length, to_row + piece * plan.piece)
+                elif plan.mode == LANES:
                     stage_run_lanes(isa, plan.lanes, images, from_row, plan.xn, plan.xw, col.n_in,
                                     first, step, plan.col_side.length, to_row + piece * plan.piece)
                 else:
@@ -476,29 +511,34 @@ cdef inline ptrdiff_t tile_start(const Plan* plan, ptrdiff_t mt) noexcept nogil:
 
 
 cdef void block_offsets(const Plan* plan, ptrdiff_t channels, int32_t* off) noexcept nogil:
-    """Offset table of a staged block: k over (row tap, channel, column tap)."""
+    """Offset table of a staged block: k over (class, row tap, channel, column tap)."""
     cdef ptrdiff_t tr, c, tc, k = 0
-    for tr in range(plan.row.n_taps):
-        for c in range(channels):
-            for tc in range(plan.col.n_taps):
-                if plan.mode == PATCHES:
-                    off[k] = <int32_t>(k * plan.lanes)
-                else:
-                    off[k] = <int32_t>(c * plan.chan + tr * plan.tap_row + tap_col(plan, tc))
-                k += 1
+    cdef int i
+    for i in range(plan.n_classes):
+        for tr in range(plan.row.n_taps):
+            for c in range(channels):
+                for tc in range(plan.classes[i].t0, plan.classes[i].t1):
+                    if plan.mode == PATCHES:
+                        off[k] = <int32_t>(k * plan.lanes)
+                    else:
+                        off[k] = <int32_t>(c * plan.chan + tr * plan.tap_row + tap_col(plan, tc))
+                    k += 1
 
 
 cdef void weight_offsets(const Plan* plan, ptrdiff_t* off) noexcept nogil:
-    """Where weight k lies, k over (channel block, row tap, channel, column tap)."""
+    """Where weight k lies, k over (class, channel block, row tap, channel, column tap)."""
     cdef ptrdiff_t cb, c, c0, tr, tc, k = 0
-    for cb in range(plan.n_cb):
-        c0 = cb * plan.cb
-        for tr in range(plan.row.n_taps):
-            for c in range(c0, imin(c0 + plan.cb, plan.ci)):
-                for tc in range(plan.col.n_taps):
-                    off[k] = (c * plan.w_c + (plan.row.w_start + tr * plan.row.w_step) * plan.w_row
-                              + plan.col.w_start + tc * plan.col.w_step)
-                    k += 1
+    cdef int i
+    for i in range(plan.n_classes):
+        for cb in range(plan.n_cb):
+            c0 = cb * plan.cb
+            for tr in range(plan.row.n_taps):
+                for c in range(c0, imin(c0 + plan.cb, plan.ci)):
+                    for tc in range(plan.classes[i].t0, plan.classes[i].t1):
+                        off[k] = (c * plan.w_c
+                                  + (plan.row.w_start + tr * plan.row.w_step) * plan.w_row
+                                  + plan.col.w_start + tc * plan.col.w_step)
+                        k += 1
 
 
 cdef void emit(const fc_isa* isa, const Plan* plan, ptrdiff_t image, int images, ptrdiff_t k,
@@ -549,26 +589,38 @@ cdef void emit(const fc_isa* isa, const Plan* plan, ptrdiff_t image, int images,
                 to_row[j * ow] = y[p * per_row + j]
 
 
+cdef void tile_run(const fc_isa* isa, const Plan* plan, ptrdiff_t m, ptrdiff_t v_most,
+                   ptrdiff_t begin, ptrdiff_t end, ptrdiff_t depth, const real* w, const real* x,
+                   const int32_t* off, const int32_t* at, const real* bias, real* y,
+                   ptrdiff_t y_pitch) noexcept nogil:
+    """One register tile's height over the vectors from `begin` to `end`."""
+    cdef ptrdiff_t n = end - begin, count = ceil_div(n, v_most), j, v0, v1
+    for j in range(count):
+        v0 = begin + j * n // count
+        v1 = begin + (j + 1) * n // count
+        tile(isa, m, v1 - v0, depth, w, plan.tile_m, x, off, at + v0, bias, y + v0 * plan.lanes,
+             y_pitch)
+
+
 cdef void tile_rows(const fc_isa* isa, const Plan* plan, ptrdiff_t m, ptrdiff_t v_most,
-                    ptrdiff_t p0, ptrdiff_t rows, ptrdiff_t per_row, ptrdiff_t channels,
-                    const real* w, const real* x, const int32_t* off, const int32_t* at,
-                    const real* bias, real* y, ptrdiff_t y_pitch) noexcept nogil:
+                    ptrdiff_t p0, ptrdiff_t rows, ptrdiff_t per_row, ptrdiff_t c0,
+                    ptrdiff_t channels, const real* w, const real* x, const int32_t* off,
+                    const int32_t* at, const real* bias, real* y,
+                    ptrdiff_t y_pitch) noexcept nogil:
     """One register tile's height over a whole block.
 
     Rows whose taps meet the same part of the input go together; taps in the padding are left out,
     which is a sub-range of k, as the row tap is k's slowest index.
     """
-    cdef ptrdiff_t p = 0, end, t0, t1, v0, v1, j, n, count, per_tap
+    cdef ptrdiff_t p = 0, end, t0, t1, r, n_taps, per_tap
+    cdef const Columns* part
+    cdef const real* w_part
+    cdef const int32_t* off_part
+    cdef int i
     if plan.mode == PATCHES:
-        end = rows
-        count = ceil_div(per_row, v_most)
-        for j in range(count):
-            v0 = j * per_row // count
-            v1 = (j + 1) * per_row // count
-            tile(isa, m, v1 - v0, channels * plan.taps, w, plan.tile_m, x, off, at + v0, bias,
-                 y + v0 * plan.lanes, y_pitch)
+        tile_run(isa, plan, m, v_most, 0, per_row, channels * plan.taps,
+                 w + c0 * plan.taps * plan.tile_m, x, off, at, bias, y, y_pitch)
         return
-    per_tap = channels * plan.col.n_taps
     while p < rows:
         t0 = first_tap(&plan.row, p0 + p)
         t1 = imax(end_tap(&plan.row, p0 + p), t0)
@@ -576,19 +628,44 @@ cdef void tile_rows(const fc_isa* isa, const Plan* plan, ptrdiff_t m, ptrdiff_t 
         while (end < rows and first_tap(&plan.row, p0 + end) == t0
                and imax(end_tap(&plan.row, p0 + end), t0) == t1):
             end += 1
-        n = (end - p) * per_row
-        count = ceil_div(n, v_most)
-        for j in range(count):
-            v0 = p * per_row + j * n // count
-            v1 = p * per_row + (j + 1) * n // count
-            tile(isa, m, v1 - v0, (t1 - t0) * per_tap, w + t0 * per_tap * plan.tile_m,
-                 plan.tile_m, x, off + t0 * per_tap, at + v0, bias, y + v0 * plan.lanes, y_pitch)
+        for i in range(plan.n_classes):
+            part = &plan.classes[i]
+            n_taps = part.t1 - part.t0
+            per_tap = channels * n_taps
+            w_part = w + plan.tile_m * (plan.row.n_taps * (plan.ci * part.before + c0 * n_taps)
+                                        + t0 * per_tap)
+            off_part = off + plan.row.n_taps * channels * part.before + t0 * per_tap
+            if plan.n_classes == 1:
+                tile_run(isa, plan, m, v_most, p * per_row, end * per_row, (t1 - t0) * per_tap,
+                         w_part, x, off_part, at, bias, y, y_pitch)
+                continue
+            for r in range(p, end):
+                tile_run(isa, plan, m, v_most, r * per_row + part.begin, r * per_row + part.end,
+                         (t1 - t0) * per_tap, w_part, x, off_part, at, bias, y, y_pitch)
         p = end
 
 
-cdef void correlate_block(const fc_isa* isa, const Plan* plan, const real* x, const real* w,
-                          const real* bias, const int32_t* off, const int32_t* off_last, real* out,
-                          ptrdiff_t item, char* scratch) noexcept nogil:
+cdef void block_places(const Plan* plan, ptrdiff_t rows, ptrdiff_t per_row,
+                       int32_t* at) noexcept nogil:
+    """Where each vector of output pixels begins in a staged block (ROWS and LANES)."""
+    cdef ptrdiff_t p, j
+    for p in range(rows):
+        for j in range(per_row):
+            at[p * per_row + j] = 0 if plan.taps == 0 else <int32_t>(
+                p * plan.out_row + j * (plan.pixel if plan.mode == LANES else plan.lanes))
+
+
+cdef inline ptrdiff_t widest(const fc_isa* isa, ptrdiff_t m, const real* w) noexcept nogil:
+    """Vectors of the widest register tile with m rows, for the element type of w."""
+    if real is float:
+        return isa.f32.tile_v[m]
+    else:
+        return isa.f64.tile_v[m]
+
+
+cdef void correlate_block(const fc_isa* isa, const Plan* plan, const real* x,
+                          const Tables* tables, real* out, ptrdiff_t item,
+                          char* scratch) noexcept nogil:
     """One block of outputs: stage, tiles, epilogue."""
     cdef real* xs = <real*>scratch
     cdef real* ys = <real*>(scratch + plan.x_size)
@@ -602,7 +679,9 @@ cdef void correlate_block(const fc_isa* isa, const Plan* plan, const real* x, co
     cdef int images = 1
     cdef ptrdiff_t p0 = pi * plan.pb, q0 = qi * plan.qb, rows, cols, per_row, n_vec, y_pitch
     cdef ptrdiff_t mt, mt0 = ki * plan.mt_block, mt1 = imin(mt0 + plan.mt_block, plan.n_mt)
-    cdef ptrdiff_t ci, c0, channels, m0, m1, m, v_most, p, j, k0 = tile_start(plan, mt0)
+    cdef ptrdiff_t ci, c0, channels, m0, m1, m, j, k0 = tile_start(plan, mt0)
+    cdef const real* bias = <const real*>tables.memory
+    cdef const real* w = <const real*>(tables.memory + tables.packed)
     cdef const real* w_tile
     cdef const real* first_bias
     cdef const int32_t* off_block
@@ -624,35 +703,25 @@ cdef void correlate_block(const fc_isa* isa, const Plan* plan, const real* x, co
     for ci in range(plan.n_cb):
         c0 = ci * plan.cb
         channels = imin(plan.cb, plan.ci - c0)
-        off_block = off if channels == plan.cb else off_last
+        off_block = tables.off if channels == plan.cb else tables.off_last
         if plan.mode == PATCHES:
             stage_patches(plan, x, image, group, c0, channels, p0, rows, run, xs)
             for j in range(n_vec):
                 at[j] = <int32_t>(j * channels * plan.taps * plan.lanes)
-        elif plan.taps:
-            stage(isa, plan, x, image, images, group, c0, channels, p0, rows, q0, xs)
-            for p in range(rows):
-                for j in range(per_row):
-                    at[p * per_row + j] = <int32_t>(
-                        p * plan.out_row
-                        + j * (plan.pixel if plan.mode == LANES else plan.lanes))
         else:
-            for j in range(n_vec):
-                at[j] = 0
+            if plan.taps:
+                stage(isa, plan, x, image, images, group, c0, channels, p0, rows, q0, xs)
+            block_places(plan, rows, per_row, at)
         for mt in range(mt0, mt1):
             m0 = tile_start(plan, mt)
             m1 = tile_start(plan, mt + 1)
-            if real is float:
-                v_most = isa.f32.tile_v[m1 - m0]
-            else:
-                v_most = isa.f64.tile_v[m1 - m0]
-            w_tile = w + ((group * plan.n_mt + mt) * plan.depth + c0 * plan.taps) * plan.tile_m
+            w_tile = w + (group * plan.n_mt + mt) * packed_depth(plan) * plan.tile_m
             # results of earlier channel blocks wait in scratch; with one block a tile's are enough
             y = ys if plan.n_cb == 1 else ys + (m0 - k0) * y_pitch
             first_bias = NULL
             if ci == 0:
                 first_bias = bias + group * plan.co + m0
-            tile_rows(isa, plan, m1 - m0, v_most, p0, rows, per_row, channels, w_tile, xs,
+            tile_rows(isa, plan, m1 - m0, widest(isa, m1 - m0, w), p0, rows, per_row, c0, channels, w_tile, xs,
                       off_block, at, first_bias, y, y_pitch)
             if ci == plan.n_cb - 1:
                 activate(isa, plan.activation, (m1 - m0) * y_pitch, y)
@@ -665,6 +734,43 @@ cdef ptrdiff_t block_of(ptrdiff_t n, ptrdiff_t most) noexcept nogil:
     """Blocks of nearly equal size, none above `most`."""
     most = imax(most, 1)
     return ceil_div(n, ceil_div(n, most)) if n > 0 else 1
+
+
+cdef inline ptrdiff_t packed_depth(const Plan* plan) noexcept nogil:
+    """Rows of the packed weights of one register tile."""
+    return plan.ci * plan.row.n_taps * plan.class_taps
+
+
+cdef void classify_columns(Plan* plan) noexcept nogil:
+    """Groups of columns by the taps they need; one group where lanes hold pixels."""
+    cdef Columns part
+    cdef ptrdiff_t q = 0, first, end
+    cdef bint alone
+    plan.n_classes = 0
+    plan.class_taps = 0
+    while plan.mode == LANES and plan.n_qb == 1 and q < plan.col.n_out:
+        if plan.n_classes == CLASSES:
+            plan.n_classes = 0
+            break
+        part = Columns(q, q + 1, first_tap(&plan.col, q), end_tap(&plan.col, q), plan.class_taps)
+        part.t1 = imax(part.t0, part.t1)
+        q += 1
+        while q < plan.col.n_out:
+            first, end = first_tap(&plan.col, q), end_tap(&plan.col, q)
+            alone = part.end - part.begin == 1      # one column leaves a register tile half empty
+            if not alone and (first != part.t0 or end != part.t1):
+                break
+            part.t0 = imin(part.t0, first)
+            part.t1 = imax(part.t1, end)
+            q += 1
+            part.end = q
+        plan.class_taps += part.t1 - part.t0
+        plan.classes[plan.n_classes] = part
+        plan.n_classes += 1
+    if plan.n_classes == 0:
+        plan.n_classes = 1
+        plan.class_taps = plan.col.n_taps
+        plan.classes[0] = Columns(0, plan.col.n_out, 0, plan.col.n_taps, 0)
 
 
 cdef void cut(Plan* plan, size_t item_size, int threads) noexcept nogil:
@@ -717,6 +823,7 @@ cdef void cut(Plan* plan, size_t item_size, int threads) noexcept nogil:
         plan.mt_block = block_of(plan.n_mt, Y_BYTES // <ptrdiff_t>(
             item_size * plan.n_vec * lanes * plan.tile_m))
     plan.n_kb = ceil_div(plan.n_mt, plan.mt_block)
+    classify_columns(plan)
     plan.x_size = rounded(plan.x_size * item_size)
     plan.y_size = rounded(plan.n_vec * lanes * item_size
                           * (plan.tile_m if plan.n_cb == 1 else plan.mt_block * plan.tile_m))
@@ -725,54 +832,86 @@ cdef void cut(Plan* plan, size_t item_size, int threads) noexcept nogil:
                     + rounded(imax(plan.n_vec, plan.qb) * lanes * item_size))
 
 
+# What all blocks of a plan read: packed weights, bias, offset tables.
+cdef struct Tables:
+    char* memory
+    ptrdiff_t* w_off
+    int32_t* off
+    int32_t* off_last                   # of a last, smaller block of channels
+    size_t packed, size                 # where the weights begin; bytes of it all
+
+
+cdef Tables size_tables(const Plan* plan, size_t item_size) noexcept nogil:
+    """How much memory the tables take, and how they lie in it; `memory` is still to be given.
+
+    Bias first, then the weights: what has to be cast to the element type is where it can be found.
+    """
+    cdef Tables tables
+    cdef size_t off_size = rounded(plan.cb * plan.row.n_taps * plan.class_taps * sizeof(int32_t))
+    tables.memory = NULL
+    tables.packed = rounded((plan.groups * plan.co + plan.tile_m) * item_size)
+    tables.size = tables.packed + rounded(
+        plan.groups * plan.n_mt * packed_depth(plan) * plan.tile_m * item_size)
+    tables.off = <int32_t*>tables.size
+    tables.off_last = <int32_t*>(tables.size + off_size)
+    tables.w_off = <ptrdiff_t*>(tables.size + 2 * off_size)
+    tables.size += 2 * off_size + rounded(packed_depth(plan) * sizeof(ptrdiff_t))
+    return tables
+
+
+cdef void fill_tables(const fc_isa* isa, const Plan* plan, Tables* tables, char* memory,
+                      const real* w, const real* bias) noexcept nogil:
+    cdef ptrdiff_t k, g, mt, m0
+    cdef real* start = <real*>memory
+    cdef real* packed = <real*>(memory + tables.packed)
+    tables.memory = memory
+    tables.off = <int32_t*>(memory + <size_t>tables.off)
+    tables.off_last = <int32_t*>(memory + <size_t>tables.off_last)
+    tables.w_off = <ptrdiff_t*>(memory + <size_t>tables.w_off)
+    for k in range(plan.groups * plan.co):
+        start[k] = bias[k] if bias != NULL else 0
+    block_offsets(plan, plan.cb, tables.off)
+    block_offsets(plan, plan.ci - (plan.n_cb - 1) * plan.cb, tables.off_last)
+    weight_offsets(plan, tables.w_off)
+    for g in range(plan.groups):
+        for mt in range(plan.n_mt):
+            m0 = tile_start(plan, mt)
+            pack(isa, <int>(tile_start(plan, mt + 1) - m0), packed_depth(plan),
+                 w + g * plan.w_group + m0 * plan.w_m, plan.w_m, tables.w_off,
+                 packed + (g * plan.n_mt + mt) * packed_depth(plan) * plan.tile_m, plan.tile_m)
+
+
 cdef int run_plan(const fc_isa* isa, Plan* plan, const real* x, const real* w, const real* bias,
                   real* out, int threads) except -1:
     """Packs the weights, then runs the blocks on the threads."""
-    cdef ptrdiff_t n_items, item, g, mt, m0, k, last
-    cdef size_t packed_size, bias_size, off_size, w_off_size, shared
+    cdef ptrdiff_t n_items, item
+    cdef Tables tables
     if plan.row.n_out <= 0 or plan.col.n_out <= 0 or plan.images == 0:
         return 0
-    if 2 * plan.images * plan.groups * plan.co * plan.depth * plan.row.n_out * plan.col.n_out \
-            < SERIAL_FLOPS:
+    if flops(plan) < SERIAL_FLOPS:
         threads = 1
-    packed_size = rounded(plan.groups * plan.n_mt * plan.depth * plan.tile_m * sizeof(real))
-    bias_size = rounded((plan.groups * plan.co + plan.tile_m) * sizeof(real))
-    off_size = rounded(plan.cb * plan.taps * sizeof(int32_t))
-    w_off_size = rounded(plan.depth * sizeof(ptrdiff_t))
-    shared = packed_size + bias_size + 2 * off_size + w_off_size
+    tables = size_tables(plan, sizeof(real))
     n_items = plan.groups * plan.n_kb * plan.n_pb * plan.n_qb * (
         ceil_div(plan.images, plan.lanes) if plan.mode == LANES else plan.images)
-    cdef Workspace space = take_workspace(shared + threads * plan.scratch)
+    cdef Workspace space = take_workspace(tables.size + threads * plan.scratch)
     cdef char* memory = space.aligned()
-    cdef real* packed = <real*>memory
-    cdef real* start = <real*>(memory + packed_size)
-    cdef int32_t* off = <int32_t*>(memory + packed_size + bias_size)
-    cdef int32_t* off_last = <int32_t*>(memory + packed_size + bias_size + off_size)
-    cdef ptrdiff_t* w_off = <ptrdiff_t*>(memory + packed_size + bias_size + 2 * off_size)
-    cdef char* scratch = memory + shared
+    cdef char* scratch = memory + tables.size
     cdef size_t each = plan.scratch
     with nogil:
-        for k in range(plan.groups * plan.co):
-            start[k] = bias[k] if bias != NULL else 0
-        last = plan.ci - (plan.n_cb - 1) * plan.cb
-        block_offsets(plan, plan.cb, off)
-        block_offsets(plan, last, off_last)
-        weight_offsets(plan, w_off)
-        for g in range(plan.groups):
-            for mt in range(plan.n_mt):
-                m0 = tile_start(plan, mt)
-                pack(isa, <int>(tile_start(plan, mt + 1) - m0), plan.depth,
-                     w + g * plan.w_group + m0 * plan.w_m, plan.w_m, w_off,
-                     packed + (g * plan.n_mt + mt) * plan.depth * plan.tile_m, plan.tile_m)
+        fill_tables(isa, plan, &tables, memory, w, bias)
         if threads == 1:
             for item in range(n_items):
-                correlate_block(isa, plan, x, packed, start, off, off_last, out, item, scratch)
+                correlate_block(isa, plan, x, &tables, out, item, scratch)
         else:
             for item in prange(n_items, num_threads=threads, schedule="dynamic"):
-                correlate_block(isa, plan, x, packed, start, off, off_last, out, item,
-                                scratch + each * threadid())
+                correlate_block(isa, plan, x, &tables, out, item, scratch + each * threadid())
     give_workspace(space, threads)
     return 0
+
+
+cdef inline ptrdiff_t flops(const Plan* plan) noexcept nogil:
+    return (2 * plan.images * plan.groups * plan.co * plan.depth * plan.row.n_out
+            * plan.col.n_out)
 
 
 cdef int choose_mode(ptrdiff_t lanes, int method, ptrdiff_t images, ptrdiff_t cols) noexcept nogil:
@@ -781,6 +920,8 @@ cdef int choose_mode(ptrdiff_t lanes, int method, ptrdiff_t images, ptrdiff_t co
     Bringing images into the lanes and back costs about a tenth of the arithmetic of a small layer.
     """
     cdef double by_image, by_pixel
+    if method == LANES_ALWAYS:
+        return LANES
     if method != DIRECT:
         return PATCHES if method == IM2COL else ROWS
     by_image = 0.9 * images / (ceil_div(images, lanes) * lanes) if images else 0
@@ -875,36 +1016,51 @@ cdef struct WeightPlan:
     int dot_v[7]                        # widest tile by its rows
     ptrdiff_t yn, yc, yh, yw            # grad_output
     ptrdiff_t kb, n_kb, wc, n_wc        # filters and channels of one item
+    ptrdiff_t n_items
     ptrdiff_t w_rest                    # C/groups * R * S
     bint copy_y                         # grad_output has to be brought into scratch
     size_t acc_size, y_size
 
 
-cdef void weight_block(const fc_isa* isa, const WeightPlan* plan, const real* x, const real* dy,
-                       real* dw, ptrdiff_t item, char* scratch) noexcept nogil:
-    """dw of a block of filters and channels: all images, all pixels."""
+cdef struct WeightItem:
+    ptrdiff_t group, k0, filters, c0, channels, n_b     # n_b: rows of the second factor
+    ptrdiff_t m_tiles, v_tiles
+
+
+cdef WeightItem weight_item(const WeightPlan* plan, ptrdiff_t item) noexcept nogil:
+    """The block of filters and channels that an item makes."""
+    cdef WeightItem part
+    part.group = item // (plan.n_wc * plan.n_kb)
+    part.c0 = item % plan.n_wc * plan.wc
+    part.channels = imin(plan.wc, plan.x.ci - part.c0)
+    part.k0 = item // plan.n_wc % plan.n_kb * plan.kb
+    part.filters = imin(plan.kb, plan.x.co - part.k0)
+    part.n_b = part.channels * plan.x.taps
+    part.m_tiles = ceil_div(part.filters, plan.dot_m)
+    # all tiles as wide as the tallest allows
+    part.v_tiles = ceil_div(part.n_b, plan.dot_v[ceil_div(part.filters, part.m_tiles)])
+    return part
+
+
+cdef void weight_images(const fc_isa* isa, const WeightPlan* plan, const real* x, const real* dy,
+                        ptrdiff_t item, ptrdiff_t image, ptrdiff_t end, real* acc,
+                        char* scratch) noexcept nogil:
+    """Adds what the images from `image` to `end` contribute, all their pixels, to an item's acc."""
     cdef const Plan* xp = &plan.x
-    cdef ptrdiff_t lanes = xp.lanes
-    cdef real* acc = <real*>scratch
-    cdef real* xs = <real*>(scratch + plan.acc_size)
-    cdef real* ys = <real*>(scratch + plan.acc_size + xp.x_size)
-    cdef int32_t* at = <int32_t*>(scratch + plan.acc_size + xp.x_size + plan.y_size)
-    cdef ptrdiff_t ci = item % plan.n_wc, ki = item // plan.n_wc % plan.n_kb
-    cdef ptrdiff_t group = item // (plan.n_wc * plan.n_kb)
-    cdef ptrdiff_t c0 = ci * plan.wc, channels = imin(plan.wc, xp.ci - c0)
-    cdef ptrdiff_t k0 = ki * plan.kb, filters = imin(plan.kb, xp.co - k0)
-    cdef ptrdiff_t n_b = channels * xp.taps             # rows of the second factor
-    cdef ptrdiff_t m_tiles = ceil_div(filters, plan.dot_m), v_tiles
-    cdef ptrdiff_t image = 0, p0, q0, rows, cols, c, k, tr, tc, i, j, mt, vt, m0, m1, v0, v1
+    cdef WeightItem part = weight_item(plan, item)
+    cdef ptrdiff_t lanes = xp.lanes, group = part.group
+    cdef ptrdiff_t c0 = part.c0, channels = part.channels, k0 = part.k0, filters = part.filters
+    cdef ptrdiff_t n_b = part.n_b, m_tiles = part.m_tiles, v_tiles = part.v_tiles
+    cdef real* xs = <real*>scratch
+    cdef real* ys = <real*>(scratch + xp.x_size)
+    cdef int32_t* at = <int32_t*>(scratch + xp.x_size + plan.y_size)
+    cdef ptrdiff_t p0, q0, rows, cols, c, k, tr, tc, i, j, mt, vt, m0, m1, v0, v1
     cdef ptrdiff_t a_row, a_pitch, b_row, b_step, n, r
     cdef const real* a
     cdef const real* dy_k
     cdef real* acc_tile
     cdef int images = 1
 
-    # all tiles as wide as the tallest allows
-    v_tiles = ceil_div(n_b, plan.dot_v[ceil_div(filters, m_tiles)])
-    memset(acc, 0, filters * n_b * lanes * sizeof(real))
     j = 0
     for c in range(channels):
         for tr in range(xp.row.n_taps):
@@ -915,9 +1071,9 @@ cdef void weight_block(const fc_isa* isa, const WeightPlan* plan, const real* x,
                     at[j] = <int32_t>(c * xp.chan + tr * xp.tap_row + tap_col(xp, tc))
                 j += 1
 
-    while image < xp.images:
+    while image < end:
         if xp.mode == LANES:
-            images = <int>imin(lanes, xp.images - image)
+            images = <int>imin(lanes, end - image)
         for i in range(xp.n_pb * xp.n_qb):
             p0 = i // xp.n_qb * xp.pb
             q0 = i % xp.n_qb * xp.qb
@@ -983,29 +1139,43 @@ cdef void weight_block(const fc_isa* isa, const WeightPlan* plan, const real* x,
                     acc_tile += (m1 - m0) * (v1 - v0) * lanes
         image += lanes if xp.mode == LANES else 1
 
-    sum_lanes(isa, filters * n_b, acc, acc)
-    acc_tile = acc
-    for vt in range(v_tiles):
-        v0 = vt * n_b // v_tiles
-        v1 = (vt + 1) * n_b // v_tiles
-        for mt in range(m_tiles):
-            m0 = mt * filters // m_tiles
-            m1 = (mt + 1) * filters // m_tiles
+
+cdef void weight_finish(const fc_isa* isa, const WeightPlan* plan, ptrdiff_t item, real* acc,
+                        real* dw) noexcept nogil:
+    """The sums of acc's lanes, in their place in dw."""
+    cdef WeightItem part = weight_item(plan, item)
+    cdef ptrdiff_t mt, vt, m0, m1, v0, v1, k
+    cdef real* to = dw + (part.group * plan.x.co + part.k0) * plan.w_rest + part.c0 * plan.x.taps
+    sum_lanes(isa, part.filters * part.n_b, acc, acc)
+    for vt in range(part.v_tiles):
+        v0 = vt * part.n_b // part.v_tiles
+        v1 = (vt + 1) * part.n_b // part.v_tiles
+        for mt in range(part.m_tiles):
+            m0 = mt * part.filters // part.m_tiles
+            m1 = (mt + 1) * part.filters // part.m_tiles
             for k in range(m0, m1):
-                memcpy(dw + (group * xp.co + k0 + k) * plan.w_rest + c0 * xp.taps + v0, acc_tile,
-                       (v1 - v0) * sizeof(real))
-                acc_tile += v1 - v0
+                memcpy(to + k * plan.w_rest + v0, acc, (v1 - v0) * sizeof(real))
+                acc += v1 - v0
 
 
-cdef int weight_gradient(const fc_isa* isa, const Geometry* g, const real* x, const ptrdiff_t* xs,
-                         const real* dy, const ptrdiff_t* ys, real* dw, int method,
-                         int threads) except -1:
-    cdef WeightPlan plan
+cdef void weight_block(const fc_isa* isa, const WeightPlan* plan, const real* x, const real* dy,
+                       real* dw, ptrdiff_t item, char* scratch) noexcept nogil:
+    """dw of a block of filters and channels: all images, all pixels."""
+    cdef real* acc = <real*>scratch
+    memset(acc, 0, plan.acc_size)
+    weight_images(isa, plan, x, dy, item, 0, plan.x.images, acc, scratch + plan.acc_size)
+    weight_finish(isa, plan, item, acc, dw)
+
+
+cdef void plan_weight(WeightPlan* plan, const fc_isa* isa, const Geometry* g, const ptrdiff_t* xs,
+                      const ptrdiff_t* ys, int method, size_t item_size,
+                      int threads) noexcept nogil:
+    """Sizes, how the sum is cut, and the scratch of a thread."""
     cdef Plan* xp = &plan.x
-    cdef ptrdiff_t n_items, item, most, acc_each, flat
-    memset(&plan, 0, sizeof(WeightPlan))
-    set_isa(xp, isa, sizeof(real))
-    if real is float:
+    cdef ptrdiff_t most, acc_each, flat, unit
+    memset(plan, 0, sizeof(WeightPlan))
+    set_isa(xp, isa, item_size)
+    if item_size == 4:
         plan.dot_m = isa.f32.dot_m
         memcpy(plan.dot_v, isa.f32.dot_v, sizeof(plan.dot_v))
     else:
@@ -1017,15 +1187,15 @@ cdef int weight_gradient(const fc_isa* isa, const Geometry* g, const real* x, co
     xp.col = forward_axis(g.out_w, g.width, g.kernel_w, g.stride_w, g.left, g.dilation_w)
     set_strides(xp, xs, ys)
     xp.taps = xp.row.n_taps * xp.col.n_taps
-    plan.w_rest = xp.ci * xp.taps
-    flatten_planes(xp)
+    xp.depth = plan.w_rest = xp.ci * xp.taps
+    if method != LANES_ALWAYS:
+        flatten_planes(xp)
     xp.mode = choose_mode(xp.lanes, method, xp.images, xp.col.n_out)
     plan.yn, plan.yc, plan.yh, plan.yw = xp.on, xp.oc, xp.oh, xp.ow
-    if threads > 1 and 2 * g.images * g.filters * plan.w_rest * g.out_h * g.out_w < SERIAL_FLOPS:
-        threads = 1
+    unit = xp.lanes if xp.mode == LANES else 1
 
     # filters and channels of an item: their lane sums have to stay in the cache
-    acc_each = xp.taps * xp.lanes * <ptrdiff_t>sizeof(real)
+    acc_each = xp.taps * xp.lanes * <ptrdiff_t>item_size
     plan.kb = block_of(xp.co, 32)
     plan.wc = block_of(xp.ci, imin(imax(1, Y_BYTES // (acc_each * plan.kb)),
                                    imax(1, 4 * DEPTH_BLOCK // xp.taps)))
@@ -1036,6 +1206,7 @@ cdef int weight_gradient(const fc_isa* isa, const Geometry* g, const real* x, co
             plan.kb = ceil_div(xp.co, threads)
     plan.n_kb = ceil_div(xp.co, plan.kb)
     plan.n_wc = ceil_div(xp.ci, plan.wc)
+    plan.n_items = xp.groups * plan.n_kb * plan.n_wc
     plan.acc_size = rounded(acc_each * plan.kb * plan.wc)
 
     # How pixels are cut decides the order of the sums, so it may not depend on kb or wc, which
@@ -1049,34 +1220,43 @@ cdef int weight_gradient(const fc_isa* isa, const Geometry* g, const real* x, co
         plan.copy_y = not (plan.yw == 1 and plan.yh == xp.col.n_out)
         plan.y_size = plan.kb * xp.pb
     else:
-        most = COLUMN_BLOCK // (xp.lanes if xp.mode == LANES else 1)
+        most = COLUMN_BLOCK // unit
         xp.qb = block_of(xp.col.n_out, most)
         if xp.mode == ROWS and xp.qb < xp.col.n_out:
             xp.qb = ceil_div(xp.qb, xp.lanes) * xp.lanes
         xp.n_qb = ceil_div(xp.col.n_out, xp.qb)
         xp.pb = block_of(xp.row.n_out, STAGE_BYTES // 2 // <ptrdiff_t>(
-            sizeof(real) * imin(xp.co, 32) * xp.qb * (xp.lanes if xp.mode == LANES else 1)))
+            item_size * imin(xp.co, 32) * xp.qb * unit))
         xp.n_pb = ceil_div(xp.row.n_out, xp.pb)
         lay_out(xp)
         xp.x_size = plan.wc * xp.chan + 2 * xp.lanes
         plan.copy_y = xp.mode == LANES or plan.yw != 1
-        plan.y_size = plan.kb * xp.pb * xp.qb * (xp.lanes if xp.mode == LANES else 1)
-    xp.x_size = rounded(xp.x_size * sizeof(real))
-    plan.y_size = rounded(plan.y_size * sizeof(real)) if plan.copy_y else 0
-    xp.scratch = (plan.acc_size + xp.x_size + plan.y_size
-                  + rounded(plan.wc * xp.taps * sizeof(int32_t)))
-    n_items = xp.groups * plan.n_kb * plan.n_wc
-    threads = <int>imin(threads, imax(n_items, 1))
+        plan.y_size = plan.kb * xp.pb * xp.qb * unit
+    xp.x_size = rounded(xp.x_size * item_size)
+    plan.y_size = rounded(plan.y_size * item_size) if plan.copy_y else 0
+    xp.scratch = xp.x_size + plan.y_size + rounded(plan.wc * xp.taps * sizeof(int32_t))
 
-    cdef Workspace space = take_workspace(threads * xp.scratch)
+
+cdef int weight_gradient(const fc_isa* isa, const Geometry* g, const real* x, const ptrdiff_t* xs,
+                         const real* dy, const ptrdiff_t* ys, real* dw, int method,
+                         int threads) except -1:
+    cdef WeightPlan plan
+    cdef ptrdiff_t item
+    cdef size_t each
+    if (2 * g.images * g.filters * (g.channels // g.groups) * g.kernel_h * g.kernel_w * g.out_h
+            * g.out_w < SERIAL_FLOPS):
+        threads = 1
+    plan_weight(&plan, isa, g, xs, ys, method, sizeof(real), threads)
+    threads = <int>imin(threads, imax(plan.n_items, 1))
+    each = plan.acc_size + plan.x.scratch
+    cdef Workspace space = take_workspace(threads * each)
     cdef char* scratch = space.aligned()
-    cdef size_t each = xp.scratch
     with nogil:
         if threads == 1:
-            for item in range(n_items):
+            for item in range(plan.n_items):
                 weight_block(isa, &plan, x, dy, dw, item, scratch)
         else:
-            for item in prange(n_items, num_threads=threads, schedule="dynamic"):
+            for item in prange(plan.n_items, num_threads=threads, schedule="dynamic"):
                 weight_block(isa, &plan, x, dy, dw, item, scratch + each * threadid())
     give_workspace(space, threads)
     return 0
@@ -1154,3 +1334,8 @@ def conv2d_weight(tuple geometry, x, grad_output, out, int method, int isa, int 
         conv2d_weight_of[float](geometry, x, grad_output, out, method, isa, threads)
     else:
         conv2d_weight_of[double](geometry, x, grad_output, out, method, isa, threads)
+
+
+# --- convolution, activation and pooling as one ---------------------------------------------------
+
+include "_block.pxi"

@@ -26,6 +26,14 @@ cdef extern from "fastconv.h" nogil:
 
     ptrdiff_t fc_pool_scratch(const fc_pool*)
 
+    ctypedef struct fc_windows:
+        ptrdiff_t height, width, kernel_h, kernel_w
+
+    ctypedef void (*fc_unpool_f32)(const fc_windows*, float, const float*, const float*,
+                                   float*) noexcept nogil
+    ctypedef void (*fc_unpool_f64)(const fc_windows*, double, const double*, const double*,
+                                   double*) noexcept nogil
+
     ctypedef struct fc_kernels_f32:
         int lanes
         int tile_m
@@ -58,6 +66,10 @@ cdef extern from "fastconv.h" nogil:
                            float*) noexcept nogil
         ptrdiff_t (*max_unpool)(const fc_pool*, const float*, ptrdiff_t, ptrdiff_t, const int64_t*,
                                 ptrdiff_t, ptrdiff_t, float*, ptrdiff_t, ptrdiff_t) noexcept nogil
+        void (*avg_pool_lanes)(const fc_windows*, float, const float*, float*) noexcept nogil
+        void (*max_pool_lanes)(const fc_windows*, float, const float*, float*) noexcept nogil
+        fc_unpool_f32[4] avg_unpool_lanes
+        fc_unpool_f32[4] max_unpool_lanes
 
     ctypedef struct fc_kernels_f64:
         int lanes
@@ -91,6 +103,10 @@ cdef extern from "fastconv.h" nogil:
                            double*) noexcept nogil
         ptrdiff_t (*max_unpool)(const fc_pool*, const double*, ptrdiff_t, ptrdiff_t, const int64_t*,
                                 ptrdiff_t, ptrdiff_t, double*, ptrdiff_t, ptrdiff_t) noexcept nogil
+        void (*avg_pool_lanes)(const fc_windows*, double, const double*, double*) noexcept nogil
+        void (*max_pool_lanes)(const fc_windows*, double, const double*, double*) noexcept nogil
+        fc_unpool_f64[4] avg_unpool_lanes
+        fc_unpool_f64[4] max_unpool_lanes
 
     ctypedef struct fc_isa:
         const char* name
