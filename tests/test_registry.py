@@ -125,7 +125,8 @@ def test_a_missing_backend_is_named_where_others_are_used(without_native, capsys
 
 def test_explain_gives_relative_costs(native_rows):
     native_rows(row("direct", 3.0), row("im2col", 2.0), row("pointwise", 1.0, "not 1x1"))
-    assert str(registry.explain("conv2d", SPEC, backend="native")).splitlines() == [
+    lines = str(registry.explain("conv2d", SPEC, backend="native")).splitlines()
+    assert [line for line in lines if "numba" not in line] == [
         "conv2d: native im2col runs",
         "  not native direct: about 1.5 times the cost of im2col",
         "  not native pointwise: not 1x1",

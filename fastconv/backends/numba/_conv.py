@@ -493,9 +493,10 @@ def _plan(images, groups, channels, filters, size, row, col, im2col, itemsize, t
     """How a correlation is cut."""
     width = lanes(itemsize)
     if row.out_step == col.out_step == 1:
+        given = row
         row, col = _as_row(row, col)
-    if (row.inputs, row.taps) == (1, 1):
-        size = (1, col.outputs)
+        if row is not given:
+            size = (1, col.outputs)
     taps = row.taps * col.taps
     m = _tile_rows(filters)
     padded = _ceil(filters, m) * m
