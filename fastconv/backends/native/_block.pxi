@@ -14,6 +14,7 @@ cdef enum:
 cdef enum:
     PLANES_BYTES = 2097152      # a group's activated output: it has to stay in the cache
     SUMS_BYTES = 4194304        # lane sums of the whole weight gradient
+    PARTS = 8                   # of the images, each with lane sums of its own, whatever the threads
 
 
 cdef inline void pool_lanes(const fc_isa* isa, int kind, const fc_windows* windows, const real* x,
@@ -192,31 +193,54 @@ cdef void block_gradient(const fc_isa* isa, const Geometry* g, ptrdiff_t lanes, 
         sums[k] = sum_of(isa, plane, dz + k * plane)
 
 
+cdef void block_part(const fc_isa* isa, const Geometry* g, const Plan* plan, const Tables* tables,
+                     ptrdiff_t per_group, const WeightPlan* weights, const real* x,
+                     const real* kept, const real* grad_output, int activation, int pool,
+                     const fc_windows* windows, real* dx, ptrdiff_t first, ptrdiff_t last,
+                     char* acc, double* sums, char* scratch, size_t dz_size,
+                     size_t pooled_size) noexcept nogil:
+    """The gradients of the groups first..last: dx, the sums of dz, and in `acc` what they add to dw."""
+    cdef ptrdiff_t lanes = weights.x.lanes, i, j, item
+    cdef ptrdiff_t planes = g.filters * g.out_h * g.out_w * lanes
+    cdef real* dz = <real*>scratch
+    cdef real* pooled = <real*>(scratch + dz_size)
+    cdef char* rest = scratch + dz_size + pooled_size
+    memset(acc, 0, weights.n_items * weights.acc_size)
+    for i in range(first, last):
+        block_gradient(isa, g, lanes, activation, pool, windows, kept + i * planes, grad_output,
+                       i * lanes, dz, sums + i * g.filters, pooled)
+        for j in range(per_group):
+            correlate_block(isa, plan, <const real*>dz, tables, dx, i * per_group + j, rest)
+        for item in range(weights.n_items):
+            weight_images(isa, weights, x, <const real*>(dz - i * planes), item, i * lanes,
+                          imin((i + 1) * lanes, g.images),
+                          <real*>(acc + item * weights.acc_size), rest)
+
+
 cdef int block_backward(const fc_isa* isa, const Geometry* g, const real* x, const ptrdiff_t* xs,
                         const real* w, const real* kept, const real* grad_output, int activation,
                         int pool, const fc_windows* windows, real* dx, const ptrdiff_t* dxs,
                         real* dw, real* db, int threads) except -1:
     """All three gradients; dx and db may be NULL.
 
-    A few groups at a time: their dz and dx, group by group, then what they add to dw, item by item.
-    Every sum runs over the groups in their order, whatever the number of threads.
+    The images are cut into PARTS, that many for any number of threads: a part adds its groups to
+    sums of its own, in their order, and the parts' sums are added in theirs.
     """
     cdef Plan plan
     cdef WeightPlan weights
     cdef Tables tables
     cdef ptrdiff_t ys[4]
-    cdef ptrdiff_t lanes, planes, n_groups, per_group = 0, first, last, i, j, k, item
+    cdef ptrdiff_t lanes, planes, n_groups, per_group = 0, parts, part, k, item, i
     cdef size_t each, dz_size, acc_size, sums_size, pooled_size
     cdef double total
-    if (2 * g.images * g.filters * (g.channels // g.groups) * g.kernel_h * g.kernel_w * g.out_h
-            * g.out_w < SERIAL_FLOPS):
-        threads = 1
+    cdef real* acc_of
+    cdef real* acc_first
     memset(&tables, 0, sizeof(Tables))
     memset(&plan, 0, sizeof(Plan))
     ys[1] = ys[2] = ys[3] = 0
     # the images of a group lie in its lanes: image i begins i / lanes groups from the first
     ys[0] = g.filters * g.out_h * g.out_w
-    plan_weight(&weights, isa, g, xs, ys, LANES_ALWAYS, sizeof(real), threads)
+    plan_weight(&weights, isa, g, xs, ys, LANES_ALWAYS, sizeof(real), 1)
     lanes = weights.x.lanes
     weights.yc = g.out_h * g.out_w * lanes
     weights.yh = g.out_w * lanes
@@ -228,47 +252,40 @@ cdef int block_backward(const fc_isa* isa, const Geometry* g, const real* x, con
         plan = plan_block_input(isa, g, dxs, sizeof(real))
         tables = size_tables(&plan, sizeof(real))
         per_group = plan.groups * plan.n_kb * plan.n_pb * plan.n_qb
-    threads = <int>imin(threads, imax(n_groups, weights.n_items))
-    cdef ptrdiff_t chunk = 1 if threads == 1 else imin(n_groups, 2 * threads)
+    acc_size = weights.n_items * weights.acc_size
+    parts = imin(imin(n_groups, PARTS), imax(1, SUMS_BYTES // <ptrdiff_t>acc_size))
+    threads = <int>imin(threads, parts)
+    if (2 * g.images * g.filters * (g.channels // g.groups) * g.kernel_h * g.kernel_w * g.out_h
+            * g.out_w < SERIAL_FLOPS):
+        threads = 1
     pooled_size = rounded((windows.height // windows.kernel_h)
                           * (windows.width // windows.kernel_w) * lanes * sizeof(real))
-    dz_size = rounded(chunk * planes * sizeof(real))
-    acc_size = weights.n_items * weights.acc_size
+    dz_size = rounded(planes * sizeof(real))
     sums_size = rounded(n_groups * g.filters * sizeof(double))
-    each = pooled_size + (plan.scratch if plan.scratch > weights.x.scratch else weights.x.scratch)
+    each = dz_size + pooled_size + (
+        plan.scratch if plan.scratch > weights.x.scratch else weights.x.scratch)
     cdef Workspace space = take_workspace(
-        tables.size + dz_size + acc_size + sums_size + threads * each)
+        tables.size + parts * acc_size + sums_size + threads * each)
     cdef char* memory = space.aligned()
-    cdef real* dz = <real*>(memory + tables.size)
-    cdef char* acc = memory + tables.size + dz_size
-    cdef double* sums = <double*>(acc + acc_size)
-    cdef char* scratch = acc + acc_size + sums_size
+    cdef char* acc = memory + tables.size
+    cdef double* sums = <double*>(acc + parts * acc_size)
+    cdef char* scratch = acc + parts * acc_size + sums_size
     with nogil:
         if dx != NULL:
             fill_tables(isa, &plan, &tables, memory, w, <const real*>NULL)
-        memset(acc, 0, acc_size)
-        first = 0
-        while first < n_groups:
-            last = imin(first + chunk, n_groups)
-            for i in prange(first, last, num_threads=threads, schedule="dynamic",
-                            use_threads_if=threads > 1):
-                block_gradient(isa, g, lanes, activation, pool, windows, kept + i * planes,
-                               grad_output, i * lanes, dz + (i - first) * planes,
-                               sums + i * g.filters,
-                               <real*>(scratch + each * threadid()))
-                for j in range(per_group):
-                    correlate_block(isa, &plan, <const real*>(dz + (i - first) * planes), &tables,
-                                    dx, i * per_group + j,
-                                    scratch + each * threadid() + pooled_size)
-            for item in prange(weights.n_items, num_threads=threads, schedule="dynamic",
-                               use_threads_if=threads > 1):
-                weight_images(isa, &weights, x, <const real*>(dz - first * planes), item,
-                              first * lanes, imin(last * lanes, g.images),
-                              <real*>(acc + item * weights.acc_size),
-                              scratch + each * threadid() + pooled_size)
-            first = last
+        for part in prange(parts, num_threads=threads, schedule="dynamic",
+                           use_threads_if=threads > 1):
+            block_part(isa, g, &plan, &tables, per_group, &weights, x, kept, grad_output,
+                       activation, pool, windows, dx, part * n_groups // parts,
+                       (part + 1) * n_groups // parts, acc + part * acc_size, sums,
+                       scratch + each * threadid(), dz_size, pooled_size)
         for item in range(weights.n_items):
-            weight_finish(isa, &weights, item, <real*>(acc + item * weights.acc_size), dw)
+            acc_first = <real*>(acc + item * weights.acc_size)
+            for part in range(1, parts):
+                acc_of = <real*>(acc + part * acc_size + item * weights.acc_size)
+                for i in range(<ptrdiff_t>(weights.acc_size // sizeof(real))):
+                    acc_first[i] += acc_of[i]
+            weight_finish(isa, &weights, item, acc_first, dw)
         if db != NULL:
             for k in range(g.filters):
                 total = 0
