@@ -59,15 +59,24 @@ class Axis(NamedTuple):
 
 
 class Side(NamedTuple):
-    """One axis of a staged block: pieces, each of every step-th position."""
+    """An axis cut into blocks; a block is staged in pieces, each of every step-th position."""
 
+    outputs: int
+    inputs: int
+    start: int
+    step: int
+    out_start: int
+    out_step: int
     firsts: np.ndarray  # where the pieces begin, beyond the first output's first tap
     block: int  # outputs of a block
     reach: int  # what a piece has more than that
 
 
 class Plan(NamedTuple):
-    """A correlation, or a sum of products, and how it is cut into blocks."""
+    """A correlation, or a sum of products, and how it is cut; beside it go the Sides of its axes.
+
+    Numba brings tuples into the body of a `prange` loop, but no tuples within tuples.
+    """
 
     images: int
     groups: int
@@ -75,10 +84,6 @@ class Plan(NamedTuple):
     filters: int
     height: int  # of the output array
     width: int
-    row: Axis
-    col: Axis
-    row_side: Side
-    col_side: Side
     taps: int
     channel_block: int
     filter_block: int
@@ -149,23 +154,21 @@ def _stage_run(x, base, first, step, inputs, n, whole, buffer, to):
 
 
 @helper
-def _stage(x, plane, channels, plan, p0, q0, rows, cols, full, buffer):
+def _stage(x, plane, channels, row, col, p0, q0, rows, cols, full, buffer):
     """The input of outputs p0.., q0.. in `channels` planes; with `full` all rows are of one length.
 
     buffer[channel][row piece][column piece][row][column], in ascending order.
     """
-    row, col = plan.row, plan.col
-    row_side, col_side = plan.row_side, plan.col_side
-    height, width = row_side.block + row_side.reach, col_side.block + col_side.reach
-    n = cols + col_side.reach
+    height, width = row.block + row.reach, col.block + col.reach
+    n = cols + col.reach
     whole = width if full else n
     to = 0
     for c in range(plane, plane + channels):
-        for f in range(row_side.firsts.size):
-            above = row.start + p0 * row.step + row_side.firsts[u(f)]
-            for e in range(col_side.firsts.size):
-                first = col.start + q0 * col.step + col_side.firsts[u(e)]
-                for i in range(rows + row_side.reach):
+        for f in range(row.firsts.size):
+            above = row.start + p0 * row.step + row.firsts[u(f)]
+            for e in range(col.firsts.size):
+                first = col.start + q0 * col.step + col.firsts[u(e)]
+                for i in range(rows + row.reach):
                     h = above + i * row.step
                     if 0 <= h < row.inputs:
                         base = (c * row.inputs + h) * col.inputs
@@ -203,10 +206,9 @@ def _pack(w, packed, tile, plan, taps):
 
 
 @helper
-def _finish(y, plan, kind, constants, filters, at, p0, q0, rows, cols, out):
+def _finish(y, plan, row, col, kind, constants, filters, at, p0, q0, rows, cols, out):
     """Activation, and from the block of results to the output; `at`: first filter's plane."""
-    row, col = plan.row, plan.col
-    width = plan.col_side.block + plan.col_side.reach
+    width = col.block + col.reach
     for i in range(filters):
         of = i * plan.pitch
         stop = of + plan.pitch
@@ -243,14 +245,16 @@ def _multiply(w, w_at, depth, staged, offsets, bias, first, y, y_at, pitch, m, v
 
 
 @compiled
-def _correlate(x, w, bias, out, packed, plan, taps, kind, numbers, coefficients, staged, results):
+def _correlate(
+    x, w, bias, out, packed, plan, row, col, taps, kind, numbers, coefficients, staged, results
+):
     """out = correlation of x and w + bias, activated; all arrays are flat and packed."""
     m = plan.tile
     tiles = (plan.filters + m - 1) // m
     for tile in prange(plan.groups * tiles):
         _pack(w, packed, tile, plan, taps)
-    row_blocks = (plan.row.outputs + plan.row_side.block - 1) // plan.row_side.block
-    col_blocks = (plan.col.outputs + plan.col_side.block - 1) // plan.col_side.block
+    row_blocks = (row.outputs + row.block - 1) // row.block
+    col_blocks = (col.outputs + col.block - 1) // col.block
     tile_block = plan.filter_block // m
     tile_blocks = (tiles + tile_block - 1) // tile_block
     units = plan.images * plan.groups * row_blocks * col_blocks * tile_blocks
@@ -258,20 +262,20 @@ def _correlate(x, w, bias, out, packed, plan, taps, kind, numbers, coefficients,
     for i in prange(pieces):
         block, y = staged[i], results[i]
         vector = lanes(x.itemsize)
-        width = plan.col_side.block + plan.col_side.reach
+        width = col.block + col.reach
         for unit in range(units * i // pieces, units * (i + 1) // pieces):
             rest, tile_at = unit // tile_blocks, unit % tile_blocks * tile_block
-            rest, q0 = rest // col_blocks, rest % col_blocks * plan.col_side.block
-            rest, p0 = rest // row_blocks, rest % row_blocks * plan.row_side.block
+            rest, q0 = rest // col_blocks, rest % col_blocks * col.block
+            rest, p0 = rest // row_blocks, rest % row_blocks * row.block
             image, group = rest // plan.groups, rest % plan.groups
-            rows = min(plan.row_side.block, plan.row.outputs - p0)
-            cols = min(plan.col_side.block, plan.col.outputs - q0)
+            rows = min(row.block, row.outputs - p0)
+            cols = min(col.block, col.outputs - q0)
             vectors = ((rows - 1) * width + cols + vector - 1) // vector
             tile_end = min(tile_at + tile_block, tiles)
             for c in range(0, plan.channels, plan.channel_block):
                 channels = min(plan.channel_block, plan.channels - c)
                 plane = (image * plan.groups + group) * plan.channels + c
-                _stage(x, plane, channels, plan, p0, q0, rows, cols, False, block)
+                _stage(x, plane, channels, row, col, p0, q0, rows, cols, False, block)
                 for tile in range(tile_at, tile_end):
                     first = (group * tiles + tile) * m if c == 0 else -1
                     w_at = (group * tiles + tile) * plan.channels + c
@@ -293,28 +297,28 @@ def _correlate(x, w, bias, out, packed, plan, taps, kind, numbers, coefficients,
             filters = min(tile_end * m, plan.filters) - tile_at * m
             at = (image * plan.groups + group) * plan.filters + tile_at * m
             constants = numbers, coefficients
-            _finish(y, plan, kind, constants, filters, at, p0, q0, rows, cols, out)
+            _finish(y, plan, row, col, kind, constants, filters, at, p0, q0, rows, cols, out)
 
 
 # --- gradient with respect to the weight ---------------------------------------------------------
 
 
 @helper
-def _stage_filters(dy, plane, filters, plan, p0, q0, rows, cols, buffer):
+def _stage_filters(dy, plane, filters, plan, row, col, p0, q0, rows, cols, buffer):
     """buffer[filter][pixel], zeros where there is no pixel or no filter."""
-    width = plan.col_side.block
+    width = col.block
     for i in range(plan.filter_block):
         to = i * plan.pitch
         if i >= filters:
             for j in range(plan.pitch):
                 buffer[u(to + j)] = 0
             continue
-        at = ((plane + i) * plan.row.outputs + p0) * plan.col.outputs + q0
-        if cols == width and cols == plan.col.outputs:
+        at = ((plane + i) * row.outputs + p0) * col.outputs + q0
+        if cols == width and cols == col.outputs:
             _copy(dy, at, rows * cols, buffer, to)
         else:
             for p in range(rows):
-                _copy(dy, at + p * plan.col.outputs, cols, buffer, to + p * width)
+                _copy(dy, at + p * col.outputs, cols, buffer, to + p * width)
                 for j in range(cols, width):
                     buffer[u(to + p * width + j)] = 0
         for j in range(rows * width, plan.pitch):
@@ -322,7 +326,7 @@ def _stage_filters(dy, plane, filters, plan, p0, q0, rows, cols, buffer):
 
 
 @compiled
-def _dot(x, dy, out, plan, staged, filters_staged, all_sums):
+def _dot(x, dy, out, plan, row, col, staged, filters_staged, all_sums):
     """out[filter][channel, tap] = sum of dy * x over images and pixels."""
     filter_blocks = (plan.filters + plan.filter_block - 1) // plan.filter_block
     channel_blocks = (plan.channels + plan.channel_block - 1) // plan.channel_block
@@ -342,13 +346,13 @@ def _dot(x, dy, out, plan, staged, filters_staged, all_sums):
             for image in range(plan.images):
                 x_plane = (image * plan.groups + group) * plan.channels + c0
                 dy_plane = (image * plan.groups + group) * plan.filters + k0
-                for p0 in range(0, plan.row.outputs, plan.row_side.block):
-                    rows = min(plan.row_side.block, plan.row.outputs - p0)
-                    for q0 in range(0, plan.col.outputs, plan.col_side.block):
-                        cols = min(plan.col_side.block, plan.col.outputs - q0)
-                        _stage(x, x_plane, channels, plan, p0, q0, rows, cols, True, block)
-                        _stage_filters(dy, dy_plane, filters, plan, p0, q0, rows, cols, a)
-                        count = rows * plan.col_side.block
+                for p0 in range(0, row.outputs, row.block):
+                    rows = min(row.block, row.outputs - p0)
+                    for q0 in range(0, col.outputs, col.block):
+                        cols = min(col.block, col.outputs - q0)
+                        _stage(x, x_plane, channels, row, col, p0, q0, rows, cols, True, block)
+                        _stage_filters(dy, dy_plane, filters, plan, row, col, p0, q0, rows, cols, a)
+                        count = rows * col.block
                         depth = channels * plan.taps
                         _multiply_sums(a, block, sums, plan, filters, depth, count, pitch)
             for k in range(filters):
@@ -440,7 +444,18 @@ def _staged(axis, block, by_tap):
     firsts, reach, taps = _pieces(axis, by_tap)
     if not by_tap and len(firsts) * (block + reach) > axis.taps * block:
         firsts, reach, taps = _pieces(axis, True)
-    return Side(np.array(firsts, np.int64), block, reach), taps
+    side = Side(
+        axis.outputs,
+        axis.inputs,
+        axis.start,
+        axis.step,
+        axis.out_start,
+        axis.out_step,
+        np.array(firsts, np.int64),
+        block,
+        reach,
+    )
+    return side, taps
 
 
 def _layout(row, col, rows, cols, by_tap):
@@ -522,10 +537,6 @@ def _plan(images, groups, channels, filters, size, row, col, im2col, itemsize, t
         channels,
         filters,
         *size,
-        row,
-        col,
-        row_side,
-        col_side,
         taps,
         channel_block,
         _ceil(tiles, min(share, tiles)) * m,
@@ -534,7 +545,8 @@ def _plan(images, groups, channels, filters, size, row, col, im2col, itemsize, t
         offsets.ravel(),
     )
     slack = (TILE_V + 1) * width + pitch - flat
-    return plan, channel_block * channel + slack, plan.filter_block * pitch + slack
+    staged, results = channel_block * channel + slack, plan.filter_block * pitch + slack
+    return plan, row_side, col_side, staged, results
 
 
 @lru_cache(maxsize=256)
@@ -618,10 +630,6 @@ def _weight_plan(spec, im2col, threads):
         k,
         0,
         0,
-        row,
-        col,
-        row_side,
-        col_side,
         taps,
         channel_block,
         filter_block,
@@ -630,7 +638,8 @@ def _weight_plan(spec, im2col, threads):
         offsets.ravel(),
     )
     sums = filter_block * channel_block * taps * width + width * width
-    return plan, channel_block * channel + 2 * width, filter_block * pitch + width, sums
+    buffers = channel_block * channel + 2 * width, filter_block * pitch + width, sums
+    return (plan, row_side, col_side), buffers
 
 
 # --- drivers -------------------------------------------------------------------------------------
@@ -650,7 +659,7 @@ def _buffers(threads, n, dtype):
 def _run(plans, x, weight, bias, out, activation, threads):
     kind = _NOTHING if activation is None else _planes.KINDS[activation]
     constants = _planes._F32 if x.itemsize == 4 else _planes._F64
-    for taps, plan, staged, results in plans:
+    for taps, plan, row, col, staged, results in plans:
         tiles = plan.groups * _ceil(plan.filters, plan.tile)
         # each group's filters, and zeros up to a whole tile
         padded = np.zeros((plan.groups, tiles // plan.groups * plan.tile), x.dtype)
@@ -664,6 +673,8 @@ def _run(plans, x, weight, bias, out, activation, threads):
             out,
             packed,
             plan,
+            row,
+            col,
             taps,
             kind,
             *constants,
@@ -704,14 +715,12 @@ def conv2d_weight(spec, input, grad_output, out, im2col, threads):
     """The rows "conv2d_weight"."""
     threads = _threads(spec, threads)
     dw = _planes._Flat(out)
-    plan, staged, filters, sums = _weight_plan(spec, im2col, threads)
+    plan, buffers = _weight_plan(spec, im2col, threads)
     _dot(threads)(
         _planes._flat(input),
         _planes._flat(grad_output),
         dw.array,
-        plan,
-        _buffers(threads, staged, spec.dtype),
-        _buffers(threads, filters, spec.dtype),
-        _buffers(threads, sums, spec.dtype),
+        *plan,
+        *(_buffers(threads, size, spec.dtype) for size in buffers),
     )
     dw.finish()
