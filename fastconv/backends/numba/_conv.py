@@ -38,6 +38,7 @@ DEPTH = 256  # taps times channels that are summed in registers, about
 STAGED_BYTES = 262144  # staged input of a block
 RESULT_BYTES = 524288  # results of a block, or sums of the gradient of the weight
 ROW = 512  # widest block
+RUN_COST = 4  # staging an element, in multiply-adds of the tile
 DOT_ROW = 64
 DOT_PIXELS = 512
 DOT_FILTERS = 32
@@ -521,7 +522,7 @@ def _plan(images, groups, channels, filters, size, row, col, im2col, itemsize, t
     rows = min(row.outputs, max(1, pixels // cols))
     # a piece for each column tap leaves no gap between rows, and is more to stage
     gap = (col.taps - 1) * col.tap_step // col.step
-    by_tap = filters * taps * gap > (col.taps - 1) * (width + 2 * cols)
+    by_tap = filters * taps * gap > RUN_COST * (col.taps - 1) * (width + 2 * cols)
     room = STAGED_BYTES // itemsize // channel_block
     sides = _fitting(row, col, rows, cols, (im2col, im2col or by_tap), room)
     row_side, col_side, channel, tap_offsets = sides
