@@ -185,15 +185,31 @@ class _Progress:
             self.bar = None
 
 
-def _announce_compiling():
-    """Say so, once, if kernels have to be compiled during the run."""
-    if current().backend == "numba":
-        from fastconv import registry
+class _Compiling:
+    """Says that kernels have to be compiled, and after the first epoch how long that took."""
 
-        registry.require("numba")
-        from fastconv.backends import numba
+    def __init__(self, backend):
+        self.backend = backend
+        self.before = backend.compile_seconds()
+        backend.on_compile(lambda: _say("Numba compiles its kernels, which takes some seconds"))
 
-        numba.on_compile(lambda: _say("Numba compiles the kernels; it keeps them for the next run"))
+    def on_epoch(self, state):
+        if self.before is not None:
+            seconds, self.before = self.backend.compile_seconds() - self.before, None
+            if seconds:
+                _say(f"Numba compiled for {seconds:.1f} s")
+
+
+def _notes():
+    """Callbacks that the backend in use calls for."""
+    if current().backend != "numba":
+        return ()
+    from fastconv import registry
+
+    registry.require("numba")
+    from fastconv.backends import numba
+
+    return (_Compiling(numba),)
 
 
 def _new_folder(dataset: str, model: str) -> Path:
@@ -307,7 +323,7 @@ def train(args) -> int:
     train_data = _limited(train_data, meta["limit"])
     test_data = _limited(test_data, meta["limit"])
 
-    _announce_compiling()
+    notes = _notes()
     net = _build(meta)
     progress = _Progress()
     checkpoint = folder / "checkpoint.npz"
@@ -324,7 +340,7 @@ def train(args) -> int:
             optimizer=_optimizer(net, meta),
             seed=meta["seed"],
             validation=test_data,
-            callbacks=(progress,),
+            callbacks=(progress, *notes),
             checkpoint=checkpoint,
             resume=resume,
             meta=meta,

@@ -501,10 +501,6 @@ def _as_row(row, col):
     return Axis(1, 1, 0, 1, 1, 1), Axis(n, n, 0, 1, 1, 1)
 
 
-def _room(shape_of_buffer, itemsize):
-    return shape_of_buffer // itemsize
-
-
 def _plan(images, groups, channels, filters, size, row, col, im2col, itemsize, threads):
     """How a correlation is cut."""
     width = lanes(itemsize)

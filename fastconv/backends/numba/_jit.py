@@ -4,11 +4,14 @@ import threading
 import time
 from contextlib import suppress
 from functools import partial
+from hashlib import sha256
+from pathlib import Path
 from types import FunctionType
 
 import numba
 from numba import njit
 from numba.core import event
+from numba.core.caching import FunctionCache
 
 # "contract" allows fused multiply-add and nothing that would lose NaN or change an order
 OPTIONS = {"fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
@@ -44,20 +47,31 @@ class _Watch(event.Listener):
 watch = _Watch()  # Numba compiles one function at a time
 event.register("numba:compile", watch)
 
+_SOURCE = b"".join(
+    sha256(f.read_bytes()).digest() for f in sorted(Path(__file__).parent.glob("*.py"))
+)
 
-def _dispatcher(function, **options):
-    try:
-        made = njit(cache=True, **OPTIONS, **options)(function)
-    except RuntimeError:  # no directory that a cache could be written to
-        return njit(**OPTIONS, **options)(function)
-    save = made._cache.save_overload
 
-    def save_where_possible(*args):
+class _Cache(FunctionCache):
+    """Numba's cache, out of date when any file of this folder has changed.
+
+    Numba looks at the kernel's own file, and would keep kernels made with helpers of yesterday.
+    """
+
+    def __init__(self, function):
+        super().__init__(function)
+        self._cache_file._source_stamp = _SOURCE
+
+    def save_overload(self, *args):
         # the disk may be full by now: what was compiled runs all the same
         with suppress(OSError):
-            save(*args)
+            super().save_overload(*args)
 
-    made._cache.save_overload = save_where_possible
+
+def _dispatcher(function, **options):
+    made = njit(**OPTIONS, **options)(function)
+    with suppress(RuntimeError):  # no directory that a cache could be written to
+        made._cache = _Cache(function)
     return made
 
 
