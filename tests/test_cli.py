@@ -1,6 +1,7 @@
 """The command line, run in this process; `sample` data and few images keep it quick."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -78,6 +79,36 @@ def test_interrupted_run_can_be_resumed(tmp_path, monkeypatch, capsys):
     monkeypatch.undo()
     assert main(["train", "--resume", str(folder)]) == 0
     assert len(json.loads((folder / "metrics.json").read_text())["history"]["epochs"]) == 2
+
+
+@pytest.mark.parametrize("how", [[], ["--activation", "sigmoid", "--pool", "avg"]], ids=" ".join)
+def test_numba_trains_to_the_same_losses(how, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("numba")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # pictures take time
+    losses = []
+    for backend in ("native", "numba"):
+        where = ["--backend", backend, "--output", str(tmp_path / backend)]
+        assert main(["train", *QUICK, *how, *where, "--json"]) == 0
+        losses.append(json.loads(capsys.readouterr().out)["history"]["batch_losses"])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0, atol=1e-5)
+
+
+def test_train_tells_once_of_what_numba_compiles(tmp_path, capsys, monkeypatch):
+    numba = pytest.importorskip("numba")
+    from fastconv import cli
+
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    train = ["train", *QUICK, "--backend", "numba", "--output"]
+    assert main([*train, str(tmp_path / "warm")]) == 0
+    capsys.readouterr()
+    assert main([*train, str(tmp_path / "quiet")]) == 0
+    assert "Numba" not in capsys.readouterr().err
+    # as if each step met a kernel that is not compiled yet
+    monkeypatch.setattr(cli._Progress, "on_batch", lambda self, state: numba.njit(lambda: 0)())
+    assert main([*train, str(tmp_path / "noted")]) == 0
+    said = capsys.readouterr().err
+    assert said.count("Numba compiles its kernels") == 1
+    assert len(re.findall(r"^Numba compiled for \d+\.\d s$", said, re.M)) == 1
 
 
 def test_a_run_is_never_overwritten(run, capsys):
