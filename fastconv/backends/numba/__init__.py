@@ -54,8 +54,7 @@ _KERNEL_OF = {
 
 
 def _watched(op, run):
-    """`run`, taking note of the time that it spends compiling: at its first call, and its first
-    with more than one thread."""
+    """`run`, taking note of the time that it spends compiling."""
     op = _KERNEL_OF.get(op, op)
 
     def watched(spec, *arrays):

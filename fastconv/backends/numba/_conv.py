@@ -19,7 +19,6 @@ from math import gcd
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 
 from fastconv.backends.numba import _planes
 from fastconv.backends.numba._jit import compiled, helper
@@ -246,59 +245,83 @@ def _multiply(w, w_at, depth, staged, offsets, bias, first, y, y_at, pitch, m, v
 
 
 @compiled
+def _pack_tiles(i, pieces, w, packed, plan, taps):
+    tiles = plan.groups * ((plan.filters + plan.tile - 1) // plan.tile)
+    for tile in range(tiles * i // pieces, tiles * (i + 1) // pieces):
+        _pack(w, packed, tile, plan, taps)
+
+
+@compiled
 def _correlate(
-    x, w, bias, out, packed, plan, row, col, taps, kind, numbers, coefficients, staged, results
+    i,
+    pieces,
+    x,
+    w,
+    bias,
+    out,
+    packed,
+    plan,
+    row,
+    col,
+    taps,
+    kind,
+    numbers,
+    coefficients,
+    staged,
+    results,
 ):
-    """out = correlation of x and w + bias, activated; all arrays are flat and packed."""
+    """out = correlation of x and w + bias, activated; all arrays are flat and packed.
+
+    In one piece it packs the weights, too; several pieces find them packed.
+    """
     m = plan.tile
     tiles = (plan.filters + m - 1) // m
-    for tile in prange(plan.groups * tiles):
-        _pack(w, packed, tile, plan, taps)
+    if pieces == 1:
+        for tile in range(plan.groups * tiles):
+            _pack(w, packed, tile, plan, taps)
     row_blocks = (row.outputs + row.block - 1) // row.block
     col_blocks = (col.outputs + col.block - 1) // col.block
     tile_block = plan.filter_block // m
     tile_blocks = (tiles + tile_block - 1) // tile_block
     units = plan.images * plan.groups * row_blocks * col_blocks * tile_blocks
-    pieces = staged.shape[0]
-    for i in prange(pieces):
-        block, y = staged[i], results[i]
-        vector = lanes(x.itemsize)
-        width = col.block + col.reach
-        for unit in range(units * i // pieces, units * (i + 1) // pieces):
-            rest, tile_at = unit // tile_blocks, unit % tile_blocks * tile_block
-            rest, q0 = rest // col_blocks, rest % col_blocks * col.block
-            rest, p0 = rest // row_blocks, rest % row_blocks * row.block
-            image, group = rest // plan.groups, rest % plan.groups
-            rows = min(row.block, row.outputs - p0)
-            cols = min(col.block, col.outputs - q0)
-            vectors = ((rows - 1) * width + cols + vector - 1) // vector
-            tile_end = min(tile_at + tile_block, tiles)
-            for c in range(0, plan.channels, plan.channel_block):
-                channels = min(plan.channel_block, plan.channels - c)
-                plane = (image * plan.groups + group) * plan.channels + c
-                _stage(x, plane, channels, row, col, p0, q0, rows, cols, False, block)
-                for tile in range(tile_at, tile_end):
-                    first = (group * tiles + tile) * m if c == 0 else -1
-                    w_at = (group * tiles + tile) * plan.channels + c
-                    _multiply(
-                        packed,
-                        w_at * plan.taps * m,
-                        channels * plan.taps,
-                        block,
-                        plan.offsets,
-                        bias,
-                        first,
-                        y,
-                        (tile - tile_at) * m * plan.pitch,
-                        plan.pitch,
-                        m,
-                        vectors,
-                        vector,
-                    )
-            filters = min(tile_end * m, plan.filters) - tile_at * m
-            at = (image * plan.groups + group) * plan.filters + tile_at * m
-            constants = numbers, coefficients
-            _finish(y, plan, row, col, kind, constants, filters, at, p0, q0, rows, cols, out)
+    block, y = staged[i], results[i]
+    vector = lanes(x.itemsize)
+    width = col.block + col.reach
+    for unit in range(units * i // pieces, units * (i + 1) // pieces):
+        rest, tile_at = unit // tile_blocks, unit % tile_blocks * tile_block
+        rest, q0 = rest // col_blocks, rest % col_blocks * col.block
+        rest, p0 = rest // row_blocks, rest % row_blocks * row.block
+        image, group = rest // plan.groups, rest % plan.groups
+        rows = min(row.block, row.outputs - p0)
+        cols = min(col.block, col.outputs - q0)
+        vectors = ((rows - 1) * width + cols + vector - 1) // vector
+        tile_end = min(tile_at + tile_block, tiles)
+        for c in range(0, plan.channels, plan.channel_block):
+            channels = min(plan.channel_block, plan.channels - c)
+            plane = (image * plan.groups + group) * plan.channels + c
+            _stage(x, plane, channels, row, col, p0, q0, rows, cols, False, block)
+            for tile in range(tile_at, tile_end):
+                first = (group * tiles + tile) * m if c == 0 else -1
+                w_at = (group * tiles + tile) * plan.channels + c
+                _multiply(
+                    packed,
+                    w_at * plan.taps * m,
+                    channels * plan.taps,
+                    block,
+                    plan.offsets,
+                    bias,
+                    first,
+                    y,
+                    (tile - tile_at) * m * plan.pitch,
+                    plan.pitch,
+                    m,
+                    vectors,
+                    vector,
+                )
+        filters = min(tile_end * m, plan.filters) - tile_at * m
+        at = (image * plan.groups + group) * plan.filters + tile_at * m
+        constants = numbers, coefficients
+        _finish(y, plan, row, col, kind, constants, filters, at, p0, q0, rows, cols, out)
 
 
 # --- gradient with respect to the weight ---------------------------------------------------------
@@ -327,38 +350,36 @@ def _stage_filters(dy, plane, filters, plan, row, col, p0, q0, rows, cols, buffe
 
 
 @compiled
-def _dot(x, dy, out, plan, row, col, staged, filters_staged, all_sums):
+def _dot(i, pieces, x, dy, out, plan, row, col, staged, filters_staged, all_sums):
     """out[filter][channel, tap] = sum of dy * x over images and pixels."""
     filter_blocks = (plan.filters + plan.filter_block - 1) // plan.filter_block
     channel_blocks = (plan.channels + plan.channel_block - 1) // plan.channel_block
     units = plan.groups * filter_blocks * channel_blocks
-    pieces = staged.shape[0]
-    for i in prange(pieces):
-        block, a, sums = staged[i], filters_staged[i], all_sums[i]
-        vector = lanes(x.itemsize)
-        pitch = plan.channel_block * plan.taps * vector
-        for unit in range(units * i // pieces, units * (i + 1) // pieces):
-            rest, c0 = unit // channel_blocks, unit % channel_blocks * plan.channel_block
-            group, k0 = rest // filter_blocks, rest % filter_blocks * plan.filter_block
-            filters = min(plan.filter_block, plan.filters - k0)
-            channels = min(plan.channel_block, plan.channels - c0)
-            for j in range(sums.size):
-                sums[u(j)] = 0
-            for image in range(plan.images):
-                x_plane = (image * plan.groups + group) * plan.channels + c0
-                dy_plane = (image * plan.groups + group) * plan.filters + k0
-                for p0 in range(0, row.outputs, row.block):
-                    rows = min(row.block, row.outputs - p0)
-                    for q0 in range(0, col.outputs, col.block):
-                        cols = min(col.block, col.outputs - q0)
-                        _stage(x, x_plane, channels, row, col, p0, q0, rows, cols, True, block)
-                        _stage_filters(dy, dy_plane, filters, plan, row, col, p0, q0, rows, cols, a)
-                        count = rows * col.block
-                        depth = channels * plan.taps
-                        _multiply_sums(a, block, sums, plan, filters, depth, count, pitch)
-            for k in range(filters):
-                to = ((group * plan.filters + k0 + k) * plan.channels + c0) * plan.taps
-                _sum_lanes(sums, k * pitch, channels * plan.taps, a, out, to)
+    block, a, sums = staged[i], filters_staged[i], all_sums[i]
+    vector = lanes(x.itemsize)
+    pitch = plan.channel_block * plan.taps * vector
+    for unit in range(units * i // pieces, units * (i + 1) // pieces):
+        rest, c0 = unit // channel_blocks, unit % channel_blocks * plan.channel_block
+        group, k0 = rest // filter_blocks, rest % filter_blocks * plan.filter_block
+        filters = min(plan.filter_block, plan.filters - k0)
+        channels = min(plan.channel_block, plan.channels - c0)
+        for j in range(sums.size):
+            sums[u(j)] = 0
+        for image in range(plan.images):
+            x_plane = (image * plan.groups + group) * plan.channels + c0
+            dy_plane = (image * plan.groups + group) * plan.filters + k0
+            for p0 in range(0, row.outputs, row.block):
+                rows = min(row.block, row.outputs - p0)
+                for q0 in range(0, col.outputs, col.block):
+                    cols = min(col.block, col.outputs - q0)
+                    _stage(x, x_plane, channels, row, col, p0, q0, rows, cols, True, block)
+                    _stage_filters(dy, dy_plane, filters, plan, row, col, p0, q0, rows, cols, a)
+                    count = rows * col.block
+                    depth = channels * plan.taps
+                    _multiply_sums(a, block, sums, plan, filters, depth, count, pitch)
+        for k in range(filters):
+            to = ((group * plan.filters + k0 + k) * plan.channels + c0) * plan.taps
+            _sum_lanes(sums, k * pitch, channels * plan.taps, a, out, to)
 
 
 @helper
@@ -663,6 +684,8 @@ def _run(plans, x, weight, bias, out, activation, threads):
         if bias is not None:
             padded[:, : plan.filters] = bias.reshape(plan.groups, plan.filters)
         packed = np.empty(tiles * plan.tile * plan.channels * plan.taps, x.dtype)
+        if threads > 1:
+            _pack_tiles(threads)(weight, packed, plan, taps)
         _correlate(threads)(
             x,
             weight,

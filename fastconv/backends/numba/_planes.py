@@ -9,7 +9,6 @@ computed as a whole one where what lies behind it in the output is still to be w
 """
 
 import numpy as np
-from numba import prange
 
 from fastconv.backends.numba._jit import compiled, helper, inlined
 from fastconv.backends.numba._simd import (
@@ -249,14 +248,13 @@ def _rows(x, out, start, stop, g, divisors, outside, buffer):
 
 
 @compiled
-def _pool(x, out, g, divisors, outside, buffers):
-    rows, pieces = g[0] * g[1] * g[12], buffers.shape[0]
-    for i in prange(pieces):
-        start, stop = rows * i // pieces, rows * (i + 1) // pieces
-        if _is_2x2(g):
-            _rows_2x2(x, out, start, stop, g, divisors)
-        else:
-            _rows(x, out, start, stop, g, divisors, outside, buffers[i])
+def _pool(i, pieces, x, out, g, divisors, outside, buffers):
+    rows = g[0] * g[1] * g[12]
+    start, stop = rows * i // pieces, rows * (i + 1) // pieces
+    if _is_2x2(g):
+        _rows_2x2(x, out, start, stop, g, divisors)
+    else:
+        _rows(x, out, start, stop, g, divisors, outside, buffers[i])
 
 
 # --- maxima with their places --------------------------------------------------------------------
@@ -398,14 +396,13 @@ def _rows_at(x, out, at, start, stop, g, buffer, begins):
 
 
 @compiled
-def _pool_at(x, out, at, g, buffers, begins):
-    rows, pieces = g[0] * g[1] * g[12], buffers.shape[0]
-    for i in prange(pieces):
-        start, stop = rows * i // pieces, rows * (i + 1) // pieces
-        if _is_2x2(g):
-            _rows_2x2_at(x, out, at, start, stop, g)
-        else:
-            _rows_at(x, out, at, start, stop, g, buffers[i], begins[i])
+def _pool_at(i, pieces, x, out, at, g, buffers, begins):
+    rows = g[0] * g[1] * g[12]
+    start, stop = rows * i // pieces, rows * (i + 1) // pieces
+    if _is_2x2(g):
+        _rows_2x2_at(x, out, at, start, stop, g)
+    else:
+        _rows_at(x, out, at, start, stop, g, buffers[i], begins[i])
 
 
 # --- gradients -----------------------------------------------------------------------------------
@@ -563,14 +560,13 @@ def _unpool_rows(y, dx, start, stop, g, divisors, buffer):
 
 
 @compiled
-def _avg_unpool(y, dx, g, divisors, buffers):
-    rows, pieces = g[0] * g[1] * g[2], buffers.shape[0]
-    for i in prange(pieces):
-        start, stop = rows * i // pieces, rows * (i + 1) // pieces
-        if _is_2x2(g):
-            _unpool_2x2(y, dx, start, stop, g, divisors)
-        else:
-            _unpool_rows(y, dx, start, stop, g, divisors, buffers[i])
+def _avg_unpool(i, pieces, y, dx, g, divisors, buffers):
+    rows = g[0] * g[1] * g[2]
+    start, stop = rows * i // pieces, rows * (i + 1) // pieces
+    if _is_2x2(g):
+        _unpool_2x2(y, dx, start, stop, g, divisors)
+    else:
+        _unpool_rows(y, dx, start, stop, g, divisors, buffers[i])
 
 
 @helper
@@ -640,19 +636,17 @@ def _scatter(y, at, dx, plane, pixels, each):
 
 
 @compiled
-def _max_unpool(y, at, dx, g, wrong):
+def _max_unpool(i, pieces, y, at, dx, g, wrong):
     planes, H, W, P, Q = g
-    pieces = wrong.size
-    for i in prange(pieces):
-        stop = planes * (i + 1) // pieces
-        for plane in range(planes * i // pieces, stop):
-            if H // 2 == P and W // 2 == Q:
-                if _max_unpool_2x2(y, at, dx, plane, H, W, P, Q, stop * H * W):
-                    continue
-            bad = _scatter(y, at, dx, plane, H * W, P * Q)
-            if bad >= 0:
-                wrong[i] = bad
-                break
+    stop = planes * (i + 1) // pieces
+    for plane in range(planes * i // pieces, stop):
+        if H // 2 == P and W // 2 == Q:
+            if _max_unpool_2x2(y, at, dx, plane, H, W, P, Q, stop * H * W):
+                continue
+        bad = _scatter(y, at, dx, plane, H * W, P * Q)
+        if bad >= 0:
+            wrong[i] = bad
+            break
 
 
 # --- sums ----------------------------------------------------------------------------------------
@@ -686,15 +680,14 @@ def _sum(x, start, stop, lane):
 
 
 @compiled
-def _channel_sum(x, out, images, pixels, lane):
-    channels, pieces = out.size, lane.shape[0]
-    for i in prange(pieces):
-        for k in range(channels * i // pieces, channels * (i + 1) // pieces):
-            total = 0.0
-            for n in range(images):
-                at = (n * channels + k) * pixels
-                total += _sum(x, at, at + pixels, lane[i])
-            out[k] = total
+def _channel_sum(i, pieces, x, out, images, pixels, lane):
+    channels = out.size
+    for k in range(channels * i // pieces, channels * (i + 1) // pieces):
+        total = 0.0
+        for n in range(images):
+            at = (n * channels + k) * pixels
+            total += _sum(x, at, at + pixels, lane[i])
+        out[k] = total
 
 
 # --- activations ---------------------------------------------------------------------------------
@@ -828,29 +821,25 @@ def _activate_line_backward(kind, grad, y, out, start, stop, rest):
 
 
 @compiled
-def _activate(kind, x, out, numbers, coefficients, rests):
-    pieces = rests.shape[0]
-    for i in prange(pieces):
-        start, stop = x.size * i // pieces, x.size * (i + 1) // pieces
-        if kind == RELU:
-            _activate_line(RELU, x, out, start, stop, numbers, coefficients, rests[i])
-        elif kind == SIGMOID:
-            _activate_line(SIGMOID, x, out, start, stop, numbers, coefficients, rests[i])
-        else:
-            _activate_line(TANH, x, out, start, stop, numbers, coefficients, rests[i])
+def _activate(i, pieces, kind, x, out, numbers, coefficients, rests):
+    start, stop = x.size * i // pieces, x.size * (i + 1) // pieces
+    if kind == RELU:
+        _activate_line(RELU, x, out, start, stop, numbers, coefficients, rests[i])
+    elif kind == SIGMOID:
+        _activate_line(SIGMOID, x, out, start, stop, numbers, coefficients, rests[i])
+    else:
+        _activate_line(TANH, x, out, start, stop, numbers, coefficients, rests[i])
 
 
 @compiled
-def _activate_backward(kind, grad, y, out, rests):
-    pieces = rests.shape[0]
-    for i in prange(pieces):
-        start, stop = y.size * i // pieces, y.size * (i + 1) // pieces
-        if kind == RELU:
-            _activate_line_backward(RELU, grad, y, out, start, stop, rests[i])
-        elif kind == SIGMOID:
-            _activate_line_backward(SIGMOID, grad, y, out, start, stop, rests[i])
-        else:
-            _activate_line_backward(TANH, grad, y, out, start, stop, rests[i])
+def _activate_backward(i, pieces, kind, grad, y, out, rests):
+    start, stop = y.size * i // pieces, y.size * (i + 1) // pieces
+    if kind == RELU:
+        _activate_line_backward(RELU, grad, y, out, start, stop, rests[i])
+    elif kind == SIGMOID:
+        _activate_line_backward(SIGMOID, grad, y, out, start, stop, rests[i])
+    else:
+        _activate_line_backward(TANH, grad, y, out, start, stop, rests[i])
 
 
 # --- drivers -------------------------------------------------------------------------------------
