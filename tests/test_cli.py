@@ -22,6 +22,12 @@ def run(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """They take most of the time of a small run."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+
 def test_train_writes_everything(run):
     metrics = json.loads((run / "metrics.json").read_text())
     assert len(metrics["history"]["epochs"]) == 2
@@ -46,6 +52,7 @@ def test_train_says_where_things_are(tmp_path, capsys):
     assert "epoch 2/2" in said.err
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_seed_fixes_the_run(tmp_path, capsys):
     results = []
     for name in "ab":
@@ -54,6 +61,7 @@ def test_a_seed_fixes_the_run(tmp_path, capsys):
     assert results[0] == results[1]
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_resume_continues_bit_for_bit(run, tmp_path):
     short = tmp_path / "short"
     assert main(["train", *QUICK[:-4], "--epochs", "1", "--batch-size", "20",
@@ -64,6 +72,7 @@ def test_resume_continues_bit_for_bit(run, tmp_path):
         np.testing.assert_array_equal(one[name], other[name])
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_interrupted_run_can_be_resumed(tmp_path, monkeypatch, capsys):
     """Ctrl-C during the second epoch, as a signal to a process of its own would arrive."""
     from fastconv import cli
@@ -82,9 +91,9 @@ def test_interrupted_run_can_be_resumed(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("how", [[], ["--activation", "sigmoid", "--pool", "avg"]], ids=" ".join)
-def test_numba_trains_to_the_same_losses(how, tmp_path, capsys, monkeypatch):
+@pytest.mark.usefixtures("without_pictures")
+def test_numba_trains_to_the_same_losses(how, tmp_path, capsys):
     pytest.importorskip("numba")
-    monkeypatch.setitem(sys.modules, "matplotlib", None)  # pictures take time
     losses = []
     for backend in ("native", "numba"):
         where = ["--backend", backend, "--output", str(tmp_path / backend)]
@@ -93,11 +102,11 @@ def test_numba_trains_to_the_same_losses(how, tmp_path, capsys, monkeypatch):
     np.testing.assert_allclose(losses[1], losses[0], rtol=0, atol=1e-5)
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_train_tells_once_of_what_numba_compiles(tmp_path, capsys, monkeypatch):
     numba = pytest.importorskip("numba")
     from fastconv import cli
 
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
     train = ["train", *QUICK, "--backend", "numba", "--output"]
     assert main([*train, str(tmp_path / "warm")]) == 0
     capsys.readouterr()
@@ -118,6 +127,7 @@ def test_a_run_is_never_overwritten(run, capsys):
     assert (run / "checkpoint.npz").read_bytes() == before
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_default_folders_are_new(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
