@@ -18,6 +18,11 @@ def pytest_addoption(parser):
     group.addoption("--rounds", type=int, default=15, help="samples of each contender (15)")
     group.addoption("--threads", type=int, default=1, help="threads of everybody (1)")
     group.addoption(
+        "--layers",
+        action="append",
+        help='parts of "family: layer", with wildcards; "core" (the default) or "all"',
+    )
+    group.addoption(
         "--allocation",
         choices=("fresh", "out"),
         default="fresh",
@@ -27,6 +32,26 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[BOARD], config.stash[ROWS] = {}, []
+
+
+def pytest_collection_modifyitems(config, items):
+    layers = config.option.layers or ["core"]
+    known = {item.module.PROBLEMS for item in items}
+    problems = {
+        (make, p.layer, p.op)
+        for make in known
+        for p in make()
+        if any(run.fits(p, x) for x in layers)
+    }
+    if not problems and items:
+        raise pytest.UsageError(f"--layers: none fits {', '.join(layers)}")
+
+    def is_chosen(item):
+        given = item.callspec.params
+        return (item.module.PROBLEMS, given["layer"], given["op"]) in problems
+
+    config.hook.pytest_deselected(items=[item for item in items if not is_chosen(item)])
+    items[:] = [item for item in items if is_chosen(item)]
 
 
 def pytest_report_header(config):

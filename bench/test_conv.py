@@ -5,8 +5,10 @@ import pytest
 from fastconv.bench.contenders import cases, convolutions
 from fastconv.bench.timing import REPLAY
 
+PROBLEMS = convolutions
+
 
 @pytest.mark.benchmark(timer=REPLAY)
-@pytest.mark.parametrize("layer, op, contender", cases(convolutions()))
+@pytest.mark.parametrize("layer, op, contender", cases(PROBLEMS()))
 def test_conv(compare, layer, op, contender):
-    compare(convolutions, layer, op, contender)
+    compare(PROBLEMS, layer, op, contender)

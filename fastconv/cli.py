@@ -675,7 +675,7 @@ def _parser() -> argparse.ArgumentParser:
         "--layers",
         nargs="+",
         metavar="PATTERN",
-        help='those whose "family: layer" has it; * and ? as in file names (default: all)',
+        help='those whose "family: layer" has it; * and ? as in file names; all; core (default)',
     )
     sub.add_argument("--ops", nargs="+", metavar="OP", help="forward, max, '*gradient', ...")
     sub.add_argument(

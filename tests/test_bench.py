@@ -11,7 +11,8 @@ import pytest
 
 import fastconv as fc
 from fastconv.bench import baselines, contenders, table, timing
-from fastconv.bench.layers import CONV, POOL, SINGLE, Conv, Pool
+from fastconv.bench.layers import CONV, FILTERS, POOL, SINGLE, Conv, Pool
+from fastconv.bench.run import MAKERS
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "bench"))  # behind everything: an installed fastconv stays in use
@@ -30,14 +31,14 @@ SMALL_POOLS = (
 )
 
 
-@pytest.mark.parametrize("layer", CONV + POOL + SINGLE, ids=lambda layer: str(layer))
+@pytest.mark.parametrize("layer", CONV + FILTERS + POOL + SINGLE, ids=lambda layer: str(layer))
 def test_layers_are_valid_and_not_empty(layer):
     assert min(layer.spec().output_shape) >= 1
     assert layer.spec().input_shape == layer.input
 
 
 def test_layer_names_are_distinct():
-    for layers in (CONV, POOL):
+    for layers in (CONV, FILTERS, POOL, SINGLE):
         assert len({layer.name for layer in layers}) == len(layers)
 
 
@@ -49,6 +50,33 @@ def test_every_contender_of_a_convolution_is_right(layer, op):
     assert "fastconv direct" in names
     for contender in problem.contenders(names):
         timing.verify(contender)
+
+
+@pytest.mark.parametrize("shape", [((1, 1, 9, 11), (1, 1, 3, 3)), ((1, 3, 9, 8), (3, 1, 5, 5))])
+def test_every_contender_of_an_image_filter_is_right(shape):
+    size = shape[1][2]
+    layer = Conv("", *shape, padding=size // 2, groups=shape[0][1])
+    problem = contenders.FilterProblem(layer)
+    w, b = problem.data[1:3]
+    assert (w == w[0]).all() and not b.any()
+    for contender in problem.contenders(problem.makers()):
+        timing.verify(contender)
+
+
+@pytest.mark.parametrize("pool", ["avg", "max"])
+def test_inference_runs_in_batches_and_starts_again_where_images_end(pool, monkeypatch):
+    monkeypatch.setattr(contenders.InferenceProblem, "BATCH", 7)
+    problem = contenders.InferenceProblem(pool, 17)
+    assert [len(x) for x in problem.batches()] == [7, 7, 3]
+    for contender in problem.contenders(quick(problem)):
+        timing.verify(contender)
+    many = contenders.InferenceProblem(pool, 2017).data[0]
+    np.testing.assert_array_equal(many[2000:], many[:17])
+
+
+def quick(problem):
+    """Its contenders but for those that torch.compile takes a minute to make."""
+    return [name for name in problem.makers() if name != "PyTorch compile"]
 
 
 @pytest.mark.parametrize("allocation", ["fresh", "out"])
@@ -77,13 +105,13 @@ def test_numpy_reference_is_that_of_the_reference_backend(layer):
 @pytest.mark.parametrize("pool", ["avg", "max"])
 def test_every_contender_of_the_training_step_is_right(pool):
     problem = contenders.StepProblem(pool, images=20)
-    for contender in problem.contenders(problem.makers()):
+    for contender in problem.contenders(quick(problem)):
         timing.verify(contender)
 
 
 def test_every_contender_of_one_image_is_right():
     for problem in contenders.single_images():
-        for contender in problem.contenders(problem.makers()):
+        for contender in problem.contenders(quick(problem)):
             timing.verify(contender)
 
 
@@ -162,9 +190,27 @@ def test_loops_on_part_of_a_batch_say_so():
 def test_a_missing_peer_is_named_and_has_no_contenders(monkeypatch):
     monkeypatch.setattr(contenders, "find_spec", lambda module: None)
     assert contenders.present() == {}
-    assert contenders.missing() == ["PyTorch (pip install 'fastconv[bench]')"]
-    for problem in (*contenders.convolutions(), *contenders.training_steps()):
-        assert not any("PyTorch" in name for name in problem.makers())
+    names = [name for name, _ in contenders.PEERS.values()]
+    assert [line.split(" (")[0] for line in contenders.missing()] == names
+    assert "PyTorch (pip install 'fastconv[bench]')" in contenders.missing()
+    for make in MAKERS:
+        for problem in getattr(contenders, make)():
+            assert not any(name.startswith(tuple(names)) for name in problem.makers())
+
+
+def test_what_a_peer_lacks_is_named(monkeypatch):
+    monkeypatch.setattr(contenders, "find_spec", lambda module: module in ("torch", "cv2"))
+    monkeypatch.setattr(contenders.peers.module("torch"), "has_compiler", lambda: False)
+    absent = contenders.missing()
+    assert "PyTorch compile (needs a C++ compiler)" in absent
+    assert "networks of ONNX Runtime and OpenCV (pip install onnx)" in absent
+    names = contenders.StepProblem("avg").makers()
+    assert "PyTorch eager" in names and "PyTorch compile" not in names
+
+
+def test_a_peers_version_is_that_of_its_distribution():
+    for module in ("numpy", "pytest"):
+        assert contenders.peers.version(module) == __import__(module).__version__
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +219,7 @@ def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "run.json"
     process = subprocess.run(
         [sys.executable, "-m", "pytest", str(ROOT / "bench" / "test_conv.py")]
-        + ["-k", "conv and 2-weight and (direct or matmul) and not numba", "--rounds=2"]
+        + ["-k", "lenet and 2-weight and (direct or matmul) and not (mobile or numba)", "--rounds=2"]
         + [f"--benchmark-json={path}", "-p", "no:cacheprovider"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip

@@ -93,7 +93,7 @@ def test_without_threadpoolctl_the_peak_is_really_fastconv_s(monkeypatch):
 
 def test_share_of_peak():
     peaks = machine.Peaks(**PEAKS)
-    [conv] = run.select(["convolution: resnet 64-64 @56"], ["forward"])
+    [conv, _] = run.select(["convolution: resnet 64-64 @56"], ["forward"])
     assert run.share_of_peak(conv, conv.flops / 50e9, peaks) == pytest.approx(0.5)
     [small] = run.select(["pooling: lenet pool 2"], ["avg"])
     assert 1 << 20 < small.bytes < 1 << 25
@@ -111,7 +111,11 @@ def test_layers_are_found_by_part_of_their_name():
         "input gradient", "weight gradient", "max gradient", "avg gradient",
     }  # fmt: skip
     everything = [p for maker in run.MAKERS for p in getattr(contenders, maker)()]
-    assert len(run.select()) == len(everything)
+    assert len(run.select(["ALL"])) == len(everything)
+    core = run.select()
+    assert all(p.core for p in core) and 0 < len(core) < len(everything)
+    assert {p.family for p in core} == {p.family for p in everything}
+    assert len(run.select(["core", "all"])) == len(everything)
 
 
 def test_peers_are_chosen_by_name_or_module(monkeypatch):

@@ -32,7 +32,7 @@ def test_numpy_is_the_only_need(project):
 
 def test_extras(project):
     extras = project["project"]["optional-dependencies"]
-    assert set(extras) == {"numba", "cuda", "train", "test", "parity", "bench", "all"}
+    assert set(extras) == {"numba", "cuda", "train", "test", "parity", "bench", "tensorflow", "all"}
     assert names(extras["train"]) == {"tqdm", "matplotlib", "pillow"}
     # neither CUDA nor the peers come along unasked
     assert extras["all"] == ["fastconv[numba,train,test]"]

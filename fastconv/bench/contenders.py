@@ -3,12 +3,11 @@
 A problem is a layer and an operation. `problem.makers()` has a function for each contender, by
 name; calling it makes the contender, with data from a fixed seed and the float64 reference that it
 is checked against. fastconv's own contenders are the rows of its registry, so a new method or
-backend appears here by itself. A new peer is one more entry in `makers` and one in `PEERS`.
+backend appears here by itself. The peers' are in `fastconv.bench.peers`.
 """
 
 from abc import ABC, abstractmethod
 from functools import cached_property, partial
-from importlib.metadata import version
 from importlib.util import find_spec
 from math import prod
 
@@ -16,13 +15,11 @@ import numpy as np
 
 import fastconv as fc
 from fastconv import datasets, nn, registry
-from fastconv.bench import baselines
-from fastconv.bench.layers import CONV, POOL, SINGLE, Conv, Pool
+from fastconv.bench import baselines, peers
+from fastconv.bench.layers import CONV, FILTERS, POOL, SINGLE, Conv, Pool
+from fastconv.bench.peers import PEERS
 from fastconv.bench.timing import Contender
 from fastconv.spec import unpool_spec
-
-# module -> (name, how to install it)
-PEERS = {"torch": ("PyTorch", "pip install 'fastconv[bench]'")}
 
 DTYPE = np.dtype(np.float32)
 EPS = float(np.finfo(DTYPE).eps)
@@ -47,12 +44,17 @@ POOL_OPS = {
 
 def present():
     """{name: version} of the peers that can be measured."""
-    return {name: version(module) for module, (name, _) in PEERS.items() if find_spec(module)}
+    return {name: peers.version(module) for module, (name, _) in PEERS.items() if find_spec(module)}
 
 
 def missing():
-    """Name and remedy of each peer that is not installed."""
-    return [f"{name} ({how})" for module, (name, how) in PEERS.items() if not find_spec(module)]
+    """Name and remedy of each peer that is not installed, or lacks something."""
+    absent = [f"{name} ({how})" for module, (name, how) in PEERS.items() if not find_spec(module)]
+    if find_spec("torch") and not peers.module("torch").has_compiler():
+        absent.append("PyTorch compile (needs a C++ compiler)")
+    if not find_spec("onnx") and (find_spec("onnxruntime") or find_spec("cv2")):
+        absent.append("networks of ONNX Runtime and OpenCV (pip install onnx)")
+    return absent
 
 
 def uniform(rng, shape):
@@ -76,6 +78,10 @@ class Problem(ABC):
     Attributes
     ----------
     family, layer, op, shape : str
+    task : {"convolution", "pooling", "training", "inference"}
+        The function of the peers' modules that makes their contenders.
+    core : bool
+        Whether it is measured when nothing else is asked for.
     flops, bytes : int
         Work and least traffic of one call; 0 where they are not counted.
     allocation : {"fresh", "out", "reused"}
@@ -83,14 +89,32 @@ class Problem(ABC):
     """
 
     flops = bytes = 0
+    task: str
 
-    def __init__(self, family, layer, op, shape, allocation="fresh"):
+    def __init__(self, family, layer, op, shape, allocation="fresh", core=True):
         self.family, self.layer, self.op, self.shape = family, layer, op, shape
-        self.allocation = allocation
+        self.allocation, self.core = allocation, core
 
     @abstractmethod
+    def own_makers(self):
+        """{name: function that makes the Contender} of fastconv's."""
+
+    def baseline_makers(self):
+        """The same of plain NumPy and plain loops."""
+        return {}
+
+    def peer_makers(self):
+        """The same of the peers that are installed."""
+        found = {}
+        for module in PEERS:
+            if find_spec(module):
+                make_all = getattr(peers.module(module), self.task, None)
+                found |= make_all(self) if make_all else {}
+        return {name: partial(self.peer, name, make) for name, make in found.items()}
+
     def makers(self):
-        """{name: function that makes the Contender}."""
+        """{name: function that makes the Contender} of all."""
+        return self.own_makers() | self.peer_makers() | self.baseline_makers()
 
     def contenders(self, names):
         """The contenders of these names."""
@@ -103,11 +127,17 @@ class Problem(ABC):
         given["allocation"] = self.allocation if kind == "fastconv" else "fresh"
         return Contender(name, kind, call, **{**given, **more})
 
-    def inferring(self, name, call, read):
-        """PyTorch without its book-keeping for gradients."""
-        import torch
-
-        return self.contender(name, "peer", call, read=read, context=torch.inference_mode)
+    def peer(self, name, make):
+        """A peer's contender."""
+        made = make()
+        return self.contender(
+            name,
+            "peer",
+            made.call,
+            read=made.read,
+            context=made.context,
+            expected=lambda: [(array, made.slack * off) for array, off in self.reference],
+        )
 
     def out(self, shape):
         """Keyword arguments of a fastconv call: an output, where it is to be given one."""
@@ -129,8 +159,10 @@ class Problem(ABC):
 class ConvProblem(Problem):
     """One of a convolution's three operations."""
 
+    task = "convolution"
+
     def __init__(self, layer, op, allocation="fresh", family="Convolution"):
-        super().__init__(family, layer.name, op, str(layer), allocation)
+        super().__init__(family, layer.name, op, str(layer), allocation, layer.core)
         self.conv, self.spec = layer, layer.spec(DTYPE)
         self.flops, self.bytes = self.spec.flops, self.spec.bytes
         self.options = (layer.stride, layer.padding, 1, layer.groups)
@@ -174,70 +206,28 @@ class ConvProblem(Problem):
         x, w, _, dy = self.data
         return {"forward": dy, "input gradient": x, "weight gradient": w}[self.op].shape
 
-    def torch(self, channels_last, prepacked=False):
-        """The operation in PyTorch: (call, read)."""
-        import torch
+    def is_filter(self):
+        """Whether one kernel filters each channel of one image, without a bias."""
+        return False
 
-        memory = torch.channels_last if channels_last else torch.contiguous_format
-        x, w, b, dy = (torch.from_numpy(a) for a in self.data)
-        x, w, dy = (t.contiguous(memory_format=memory) for t in (x, w, dy))
-        stride, padding, dilation, groups = self.options
-        pairs = [[n, n] for n in (stride, padding, dilation)]
-
-        def read(result):
-            return (result.numpy(),)
-
-        if prepacked:
-            ops = torch.ops.mkldnn
-            w = ops._reorder_convolution_weight(
-                w, pairs[1], pairs[0], pairs[2], groups, list(x.shape)
-            )
-
-            def run():
-                return ops._convolution_pointwise(
-                    x, w, b, pairs[1], pairs[0], pairs[2], groups, "none", [], ""
-                )
-        elif self.op == "forward":
-
-            def run():
-                return torch.nn.functional.conv2d(x, w, b, *self.options)
-        else:
-            which = 0 if self.op == "input gradient" else 1
-            mask = [which == 0, which == 1, False]
-
-            def run():
-                return torch.ops.aten.convolution_backward(
-                    dy, x, w, None, *pairs, False, [0, 0], groups, mask
-                )[which]
-
-        return run, read
-
-    def makers(self):
+    def own_makers(self):
         makers = {}
-
-        def add(name, kind, make, **more):
-            makers[name] = lambda: self.contender(name, kind, make(), **more)
-
-        def peer(name, **how):
-            def make():
-                call, read = self.torch(**how)
-                return self.inferring(name, call, read)
-
-            makers[name] = make
-
         for name, row, auto in self.native_rows(CONV_OPS[self.op], self.spec):
 
-            def make(row=row):
+            def make(name=name, row=row, auto=auto):
                 out = self.out(self.result_shape())
-                return self.fastconv(*self.data, method=row.method, backend=row.backend, **out)
+                call = self.fastconv(*self.data, method=row.method, backend=row.backend, **out)
+                return self.contender(name, "fastconv", call, auto=auto)
 
-            add(name, "fastconv", make, auto=auto)
-        if find_spec("torch"):
-            peer("PyTorch NCHW", channels_last=False)
-            peer("PyTorch channels_last", channels_last=True)
-            if self.op == "forward":
-                peer("PyTorch prepacked", channels_last=False, prepacked=True)
-        add("NumPy matmul", "baseline", lambda: partial(self.numpy, False, self.spec, *self.data))
+            makers[name] = make
+        return makers
+
+    def baseline_makers(self):
+        def matmul():
+            call = partial(self.numpy, False, self.spec, *self.data)
+            return self.contender("NumPy matmul", "baseline", call)
+
+        makers = {"NumPy matmul": matmul}
         if self.flops <= LOOPS_FLOPS * self.spec.N and self.spec.groups == 1:
             makers["NumPy loops"] = partial(self.loops, "NumPy loops")
             makers["Python loops"] = partial(self.loops, "Python loops")
@@ -263,11 +253,31 @@ class ConvProblem(Problem):
         )
 
 
+class FilterProblem(ConvProblem):
+    """An image, each of its channels filtered by the same kernel."""
+
+    def __init__(self, layer, allocation="fresh"):
+        super().__init__(layer, "forward", allocation, "Image filter")
+
+    def is_filter(self):
+        return True
+
+    @cached_property
+    def data(self):
+        """x, the same kernel for every channel, no bias."""
+        x, w, b, dy = ConvProblem.data.func(self)
+        w[:] = w[0]
+        b[:] = 0
+        return [x, w, b, dy]
+
+
 class PoolProblem(Problem):
     """Maximum or average pooling, forward or backward."""
 
+    task = "pooling"
+
     def __init__(self, layer, op, allocation="fresh", family="Pooling"):
-        super().__init__(family, layer.name, op, str(layer), allocation)
+        super().__init__(family, layer.name, op, str(layer), allocation, layer.core)
         self.pool, self.spec = layer, layer.spec(DTYPE)
         self.flops, self.bytes = self.spec.flops, self.spec.bytes
         if op in ("max, indices", "max gradient"):
@@ -317,53 +327,24 @@ class PoolProblem(Problem):
         """Arrays of a result, as `expected` has them."""
         return result if self.op == "max, indices" else (result,)
 
-    def torch(self, channels_last):
-        """The operation in PyTorch: (call, read). Its max pooling always makes indices."""
-        import torch
-
-        memory = torch.channels_last if channels_last else torch.contiguous_format
-        x, dy, indices = (torch.from_numpy(a).contiguous(memory_format=memory) for a in self.data)
-        kernel, stride, padding = ([n, n] for n in self.options)
-        aten, functional = torch.ops.aten, torch.nn.functional
-        run = {
-            "max": lambda: functional.max_pool2d(x, kernel, stride, padding),
-            "max, indices": lambda: functional.max_pool2d(
-                x, kernel, stride, padding, return_indices=True
-            ),
-            "avg": lambda: functional.avg_pool2d(x, kernel, stride, padding),
-            "max gradient": lambda: aten.max_pool2d_with_indices_backward(
-                dy, x, kernel, stride, padding, [1, 1], False, indices
-            ),
-            "avg gradient": lambda: aten.avg_pool2d_backward(
-                dy, x, kernel, stride, padding, False, True, None
-            ),
-        }[self.op]
-        return run, lambda r: [t.numpy() for t in self.read(r)]
-
-    def makers(self):
+    def own_makers(self):
         makers = {}
         size = self.spec.input_shape if "gradient" in self.op else self.spec.output_shape
-
-        def add(name, kind, make, read=self.read, **more):
-            makers[name] = lambda: self.contender(name, kind, make(), read=read, **more)
-
-        def peer(name, channels_last):
-            def make():
-                call, read = self.torch(channels_last)
-                return self.inferring(name, call, read)
-
-            makers[name] = make
-
         for name, row, auto in self.native_rows(POOL_OPS[self.op], self.spec_of_op()):
 
-            def make(row=row):
-                return self.fastconv(*self.data, backend=row.backend, **self.out(size))
+            def make(name=name, row=row, auto=auto):
+                call = self.fastconv(*self.data, backend=row.backend, **self.out(size))
+                return self.contender(name, "fastconv", call, read=self.read, auto=auto)
 
-            add(name, "fastconv", make, auto=auto)
-        if find_spec("torch"):
-            peer("PyTorch NCHW", False)
-            peer("PyTorch channels_last", True)
-        add("NumPy", "baseline", lambda: self.numpy(self.spec, *self.data))
+            makers[name] = make
+        return makers
+
+    def baseline_makers(self):
+        def plain():
+            call = self.numpy(self.spec, *self.data)
+            return self.contender("NumPy", "baseline", call, read=self.read)
+
+        makers = {"NumPy": plain}
         if self.flops <= LOOPS_FLOPS * self.spec.N:
             makers["Python loops"] = self.loops
         return makers
@@ -397,42 +378,34 @@ class LeNetProblem(Problem):
         shape = f"({images}, 1, 28, 28), sigmoid, {pool} pooling"
         super().__init__(family, layer, op, shape, "reused")
         self.pool, self.images = pool, images
+        self.specs = self.specs_of(images)
+
+    @staticmethod
+    def specs_of(images):
+        """(convolution, pooling) of both stages."""
         convs = (
             Conv("", (images, 1, 28, 28), (6, 1, 5, 5), padding=2),
             Conv("", (images, 6, 14, 14), (16, 6, 5, 5)),
         )
         pools = Pool("", (images, 6, 28, 28), 2, 2), Pool("", (images, 16, 10, 10), 2, 2)
-        self.specs = [(c.spec(DTYPE), p.spec(DTYPE)) for c, p in zip(convs, pools, strict=True)]
+        return [(c.spec(DTYPE), p.spec(DTYPE)) for c, p in zip(convs, pools, strict=True)]
 
     @cached_property
     def data(self):
-        """Images and labels."""
+        """Images and labels, again from the first where there are not enough."""
         train, _ = datasets.embedded_sample()
-        train = train.take(self.images)
-        return train.inputs(), train.labels.astype(np.int64)
+        which = np.arange(self.images) % len(train)
+        return train.inputs()[which], train.labels[which].astype(np.int64)
 
     def net(self):
         """fastconv's network, always with the same weights."""
         return nn.lenet("sigmoid", self.pool, seed=SEED)
 
-    def torch_net(self):
-        """Its twin."""
-        from torch import from_numpy
-        from torch import nn as t
-
-        pool = t.AvgPool2d if self.pool == "avg" else t.MaxPool2d
-        twin = t.Sequential(
-            t.Conv2d(1, 6, 5, padding=2), t.Sigmoid(), pool(2),
-            t.Conv2d(6, 16, 5), t.Sigmoid(), pool(2), t.Flatten(),
-            t.Linear(400, 120), t.Sigmoid(), t.Linear(120, 84), t.Sigmoid(), t.Linear(84, 10),
-        )  # fmt: skip
-        twin.load_state_dict({k: from_numpy(v) for k, v in self.net().state_dict().items()})
-        return twin
-
 
 class StepProblem(LeNetProblem):
     """A training step: forward, cross-entropy, backward, plain SGD."""
 
+    task = "training"
     LEARNING_RATE = 0.9
 
     def __init__(self, pool, images=256):
@@ -472,24 +445,6 @@ class StepProblem(LeNetProblem):
 
         return self.contender("fastconv.nn", "fastconv", step, read=read, auto=True)
 
-    def torch(self):
-        import torch
-
-        net, (x, labels) = self.torch_net(), map(torch.from_numpy, self.data)
-        optimizer = torch.optim.SGD(net.parameters(), lr=self.LEARNING_RATE)
-
-        def step():
-            optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(net(x), labels)
-            loss.backward()
-            optimizer.step()
-            return loss.item()
-
-        def read(value):
-            return [value, *(p.grad.numpy() for p in net.parameters())]
-
-        return self.contender("PyTorch eager", "peer", step, read=read)
-
     def numpy(self):
         weights, (x, labels) = list(self.net().state_dict().values()), self.data
 
@@ -501,47 +456,58 @@ class StepProblem(LeNetProblem):
 
         return self.contender("NumPy matmul", "baseline", step, read=lambda result: result)
 
-    def makers(self):
-        makers = {"fastconv.nn": self.fastconv}
-        if find_spec("torch"):
-            makers["PyTorch eager"] = self.torch
-        return makers | {"NumPy matmul": self.numpy}
+    def own_makers(self):
+        return {"fastconv.nn": self.fastconv}
+
+    def baseline_makers(self):
+        return {"NumPy matmul": self.numpy}
 
 
 class InferenceProblem(LeNetProblem):
-    """The scores of one image."""
+    """The scores of images, in batches."""
 
-    def __init__(self, pool):
-        super().__init__("inference", pool, 1, "One image", f"LeNet, {pool} pooling")
+    task = "inference"
+    BATCH = 256
+
+    def __init__(self, pool, images=1):
+        family = "One image" if images == 1 else f"{images:,} images"
+        super().__init__("inference", pool, images, family, f"LeNet, {pool} pooling")
+
+    def batches(self):
+        """The images, a batch at a time."""
+        x = self.data[0]
+        return [x[i : i + self.BATCH] for i in range(0, len(x), self.BATCH)]
 
     @cached_property
     def reference(self):
         """Scores in float64; the longest sum has 400 terms, the largest score is the magnitude."""
         weights = double(*self.net().state_dict().values())
-        scores = baselines.lenet_forward(weights, *double(self.data[0]), self.pool, self.specs)[0]
+        scores = np.concatenate(
+            [
+                baselines.lenet_forward(weights, *double(x), self.pool, self.specs_of(len(x)))[0]
+                for x in self.batches()
+            ]
+        )
         return [(scores, 400 * EPS * np.abs(scores).max())]
 
     def fastconv(self):
-        net, x = self.net().eval(), self.data[0]
-        return self.contender("fastconv.nn", "fastconv", lambda: net(x), auto=True)
+        net, batches = self.net().eval(), self.batches()
+        return self.contender(
+            "fastconv.nn",
+            "fastconv",
+            lambda: [net(x) for x in batches],
+            read=lambda scores: (np.concatenate(scores),),
+            auto=True,
+        )
 
-    def torch(self):
-        import torch
-
-        net, x = self.torch_net().eval(), torch.from_numpy(self.data[0])
-        return self.inferring("PyTorch eager", lambda: net(x), lambda y: (y.numpy(),))
-
-    def makers(self):
-        makers = {"fastconv.nn": self.fastconv}
-        if find_spec("torch"):
-            makers["PyTorch eager"] = self.torch
-        return makers
+    def own_makers(self):
+        return {"fastconv.nn": self.fastconv}
 
 
 class SingleImage:
     """Call overhead: no method is named, with a fresh output and with a given one."""
 
-    def makers(self):
+    def own_makers(self):
         own = {}
         for name, allocation in (("fastconv", "fresh"), ("fastconv out=", "out")):
 
@@ -551,8 +517,7 @@ class SingleImage:
                 return self.contender(name, "fastconv", call, auto=allocation == "fresh")
 
             own[name] = make
-        others = super().makers()
-        return own | {n: m for n, m in others.items() if not n.startswith("fastconv")}
+        return own
 
 
 class SingleConv(SingleImage, ConvProblem):
@@ -568,6 +533,11 @@ def convolutions(allocation="fresh"):
     return [ConvProblem(layer, op, allocation) for layer in CONV for op in CONV_OPS]
 
 
+def filters(allocation="fresh"):
+    """Problems of bench/test_filter.py."""
+    return [FilterProblem(layer, allocation) for layer in FILTERS]
+
+
 def poolings(allocation="fresh"):
     """Problems of bench/test_pool.py."""
     return [PoolProblem(layer, op, allocation) for layer in POOL for op in POOL_OPS]
@@ -576,6 +546,11 @@ def poolings(allocation="fresh"):
 def training_steps(allocation="fresh"):
     """Problems of bench/test_training_step.py."""
     return [StepProblem("avg"), StepProblem("max")]
+
+
+def inferences(allocation="fresh"):
+    """Problems of bench/test_inference.py."""
+    return [InferenceProblem("avg", 10_000), InferenceProblem("max", 10_000)]
 
 
 def single_images(allocation="fresh"):

@@ -1,6 +1,7 @@
 """The shapes that are measured: data, one line each.
 
-`input` is (N, C, H, W); `weight` is (K, C/groups, R, S). To add a layer, add a line.
+`input` is (N, C, H, W); `weight` is (K, C/groups, R, S). To add a layer, add a line. Those that are
+`core` are measured when nothing else is asked for, and stand in the README.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ class Conv:
     stride: int = 1
     padding: int = 0
     groups: int = 1
+    core: bool = False
 
     def spec(self, dtype="float32"):
         """The layer as fastconv sees it."""
@@ -40,6 +42,7 @@ class Pool:
     kernel: int
     stride: int
     padding: int = 0
+    core: bool = False
 
     def spec(self, dtype="float32"):
         """The layer as fastconv sees it."""
@@ -50,32 +53,95 @@ class Pool:
         return f"{self.input}, {self.kernel}x{self.kernel} s{self.stride}{padding}"
 
 
-CONV = (
-    Conv("LeNet conv 1", (256, 1, 28, 28), (6, 1, 5, 5), padding=2),
-    Conv("LeNet conv 2", (256, 6, 14, 14), (16, 6, 5, 5)),
-    Conv("VGG 3-64 @224", (1, 3, 224, 224), (64, 3, 3, 3), padding=1),
-    Conv("VGG 64-64 @224", (1, 64, 224, 224), (64, 64, 3, 3), padding=1),
-    Conv("VGG 256-256 @56", (1, 256, 56, 56), (256, 256, 3, 3), padding=1),
-    Conv("VGG 512-512 @14", (1, 512, 14, 14), (512, 512, 3, 3), padding=1),
-    Conv("ResNet 3-64 7x7 @224", (1, 3, 224, 224), (64, 3, 7, 7), stride=2, padding=3),
-    Conv("ResNet 64-64 @56", (1, 64, 56, 56), (64, 64, 3, 3), padding=1),
-    Conv("ResNet 64-256 1x1 @56", (1, 64, 56, 56), (256, 64, 1, 1)),
-    Conv("ResNet 128-128 s2 @56", (1, 128, 56, 56), (128, 128, 3, 3), stride=2, padding=1),
-    Conv("ResNet 256-1024 1x1 @14", (1, 256, 14, 14), (1024, 256, 1, 1)),
-    Conv("ResNet 512-512 @7", (1, 512, 7, 7), (512, 512, 3, 3), padding=1),
+_LENET = (
+    Conv("LeNet conv 1", (256, 1, 28, 28), (6, 1, 5, 5), padding=2, core=True),
+    Conv("LeNet conv 2", (256, 6, 14, 14), (16, 6, 5, 5), core=True),
+)
+
+_VGG_16 = (
+    Conv("VGG 3-64 @224", (1, 3, 224, 224), (64, 3, 3, 3), padding=1, core=True),
+    Conv("VGG 64-64 @224", (1, 64, 224, 224), (64, 64, 3, 3), padding=1, core=True),
+    Conv("VGG 64-128 @112", (1, 64, 112, 112), (128, 64, 3, 3), padding=1),
+    Conv("VGG 128-128 @112", (1, 128, 112, 112), (128, 128, 3, 3), padding=1),
+    Conv("VGG 128-256 @56", (1, 128, 56, 56), (256, 128, 3, 3), padding=1),
+    Conv("VGG 256-256 @56", (1, 256, 56, 56), (256, 256, 3, 3), padding=1, core=True),
+    Conv("VGG 256-512 @28", (1, 256, 28, 28), (512, 256, 3, 3), padding=1),
+    Conv("VGG 512-512 @28", (1, 512, 28, 28), (512, 512, 3, 3), padding=1),
+    Conv("VGG 512-512 @14", (1, 512, 14, 14), (512, 512, 3, 3), padding=1, core=True),
+)
+
+_RESNET_50 = (
+    Conv("ResNet 3-64 7x7 @224", (1, 3, 224, 224), (64, 3, 7, 7), 2, 3, core=True),
+    Conv("ResNet 64-64 1x1 @56", (1, 64, 56, 56), (64, 64, 1, 1)),
+    Conv("ResNet 64-64 @56", (1, 64, 56, 56), (64, 64, 3, 3), padding=1, core=True),
+    Conv("ResNet 64-256 1x1 @56", (1, 64, 56, 56), (256, 64, 1, 1), core=True),
+    Conv("ResNet 256-64 1x1 @56", (1, 256, 56, 56), (64, 256, 1, 1)),
+    Conv("ResNet 256-128 1x1 @56", (1, 256, 56, 56), (128, 256, 1, 1)),
+    Conv("ResNet 128-128 s2 @56", (1, 128, 56, 56), (128, 128, 3, 3), 2, 1, core=True),
+    Conv("ResNet 256-512 1x1 s2 @56", (1, 256, 56, 56), (512, 256, 1, 1), 2),
+    Conv("ResNet 128-128 @28", (1, 128, 28, 28), (128, 128, 3, 3), padding=1),
+    Conv("ResNet 128-512 1x1 @28", (1, 128, 28, 28), (512, 128, 1, 1)),
+    Conv("ResNet 512-128 1x1 @28", (1, 512, 28, 28), (128, 512, 1, 1)),
+    Conv("ResNet 256-256 s2 @28", (1, 256, 28, 28), (256, 256, 3, 3), 2, 1),
+    Conv("ResNet 512-1024 1x1 s2 @28", (1, 512, 28, 28), (1024, 512, 1, 1), 2),
+    Conv("ResNet 256-256 @14", (1, 256, 14, 14), (256, 256, 3, 3), padding=1),
+    Conv("ResNet 256-1024 1x1 @14", (1, 256, 14, 14), (1024, 256, 1, 1), core=True),
+    Conv("ResNet 1024-256 1x1 @14", (1, 1024, 14, 14), (256, 1024, 1, 1)),
+    Conv("ResNet 512-512 s2 @14", (1, 512, 14, 14), (512, 512, 3, 3), 2, 1),
+    Conv("ResNet 512-512 @7", (1, 512, 7, 7), (512, 512, 3, 3), padding=1, core=True),
+    Conv("ResNet 512-2048 1x1 @7", (1, 512, 7, 7), (2048, 512, 1, 1)),
+    Conv("ResNet 2048-512 1x1 @7", (1, 2048, 7, 7), (512, 2048, 1, 1)),
+)
+
+_MOBILENET = (
+    Conv("MobileNet 3-32 s2 @224", (1, 3, 224, 224), (32, 3, 3, 3), 2, 1),
+    Conv("MobileNet depthwise 32 @112", (1, 32, 112, 112), (32, 1, 3, 3), 1, 1, 32, core=True),
+    Conv("MobileNet 32-64 1x1 @112", (1, 32, 112, 112), (64, 32, 1, 1)),
+    Conv("MobileNet depthwise 64 s2 @112", (1, 64, 112, 112), (64, 1, 3, 3), 2, 1, 64, core=True),
+    Conv("MobileNet 128-128 1x1 @56", (1, 128, 56, 56), (128, 128, 1, 1), core=True),
+    Conv("MobileNet depthwise 128 @56", (1, 128, 56, 56), (128, 1, 3, 3), 1, 1, 128),
+    Conv("MobileNet depthwise 256 s2 @28", (1, 256, 28, 28), (256, 1, 3, 3), 2, 1, 256),
+    Conv("MobileNet depthwise 512 @14", (1, 512, 14, 14), (512, 1, 3, 3), 1, 1, 512, core=True),
+    Conv("MobileNet 512-512 1x1 @14", (1, 512, 14, 14), (512, 512, 1, 1)),
+    Conv("MobileNet 1024-1024 1x1 @7", (1, 1024, 7, 7), (1024, 1024, 1, 1)),
+)
+
+_BATCHED = (
+    Conv("VGG 64-128 @112, batch 4", (4, 64, 112, 112), (128, 64, 3, 3), padding=1),
+    Conv("ResNet 64-64 @56, batch 16", (16, 64, 56, 56), (64, 64, 3, 3), padding=1),
+    Conv("ResNet 256-1024 1x1 @14, batch 16", (16, 256, 14, 14), (1024, 256, 1, 1)),
+    Conv("ResNet 512-512 @7, batch 16", (16, 512, 7, 7), (512, 512, 3, 3), padding=1, core=True),
+    Conv("MobileNet depthwise 512 @14, batch 16", (16, 512, 14, 14), (512, 1, 3, 3), 1, 1, 512),
+    Conv("CIFAR 16-32 @32, batch 64", (64, 16, 32, 32), (32, 16, 3, 3), padding=1),
+)
+
+CONV = _LENET + _VGG_16 + _RESNET_50 + _MOBILENET + _BATCHED
+
+# one image, each channel filtered by the same kernel
+FILTERS = (
+    Conv("3x3, grey 1080p", (1, 1, 1080, 1920), (1, 1, 3, 3), padding=1, core=True),
+    Conv("5x5, grey 1080p", (1, 1, 1080, 1920), (1, 1, 5, 5), padding=2, core=True),
+    Conv("9x9, grey 1080p", (1, 1, 1080, 1920), (1, 1, 9, 9), padding=4),
+    Conv("15x15, grey 1080p", (1, 1, 1080, 1920), (1, 1, 15, 15), padding=7, core=True),
+    Conv("5x5, colour 1080p", (1, 3, 1080, 1920), (3, 1, 5, 5), padding=2, groups=3, core=True),
+    Conv("31x31, grey 512x512", (1, 1, 512, 512), (1, 1, 31, 31), padding=15),
 )
 
 POOL = (
-    Pool("LeNet pool 1", (256, 6, 28, 28), 2, 2),
-    Pool("LeNet pool 2", (256, 16, 10, 10), 2, 2),
-    Pool("VGG pool @224", (1, 64, 224, 224), 2, 2),
-    Pool("ResNet pool @112", (1, 64, 112, 112), 3, 2, 1),
-    Pool("Inception pool @28", (1, 192, 28, 28), 3, 1, 1),
+    Pool("LeNet pool 1", (256, 6, 28, 28), 2, 2, core=True),
+    Pool("LeNet pool 2", (256, 16, 10, 10), 2, 2, core=True),
+    Pool("VGG pool @224", (1, 64, 224, 224), 2, 2, core=True),
+    Pool("VGG pool @14", (1, 512, 14, 14), 2, 2),
+    Pool("VGG pool @56, batch 8", (8, 256, 56, 56), 2, 2),
+    Pool("ResNet pool @112", (1, 64, 112, 112), 3, 2, 1, core=True),
+    Pool("ResNet pool @112, batch 8", (8, 64, 112, 112), 3, 2, 1),
+    Pool("ResNet whole plane @7", (1, 2048, 7, 7), 7, 7),
+    Pool("Inception pool @28", (1, 192, 28, 28), 3, 1, 1, core=True),
 )
 
 # one image at a time: what lies between Python and the kernel shows
 SINGLE = (
-    Conv("LeNet conv 1", (1, 1, 28, 28), (6, 1, 5, 5), padding=2),
-    Conv("LeNet conv 2", (1, 6, 14, 14), (16, 6, 5, 5)),
-    Pool("LeNet pool 1", (1, 6, 28, 28), 2, 2),
+    Conv("LeNet conv 1", (1, 1, 28, 28), (6, 1, 5, 5), padding=2, core=True),
+    Conv("LeNet conv 2", (1, 6, 14, 14), (16, 6, 5, 5), core=True),
+    Pool("LeNet pool 1", (1, 6, 28, 28), 2, 2, core=True),
 )

@@ -12,9 +12,17 @@ from fastconv.bench import contenders, machine, timing
 from fastconv.bench.table import numbers
 from fastconv.config import config
 
-__all__ = ["Comparison", "about", "measure", "select", "select_peers"]
+__all__ = ["Comparison", "about", "fits", "measure", "select", "select_peers"]
 
-MAKERS = ("convolutions", "poolings", "training_steps", "single_images")  # of `contenders`
+# of `contenders`
+MAKERS = (
+    "training_steps",
+    "inferences",
+    "single_images",
+    "convolutions",
+    "filters",
+    "poolings",
+)
 
 
 def share_of_peak(problem, seconds, peaks):
@@ -52,7 +60,12 @@ class Comparison:
         self.problem, self.threads = problem, threads
         self.errors, self.measured = {}, None
         self.peaks = machine.peaks(threads, str(contenders.DTYPE)) if timed else None
-        with timing.threads(threads):
+        modules = [
+            module
+            for module, (peer, _) in contenders.PEERS.items()
+            if any(name.startswith(peer) for name in names)
+        ]
+        with timing.threads(threads, modules):
             right = []
             # a copy takes its arrays along when it goes
             own = copy.copy(problem)
@@ -135,13 +148,31 @@ def about(threads, command):
     }
 
 
+def fits(problem, layer, op="*"):
+    """Whether a problem is one of those that `select` has for these two patterns.
+
+    Examples
+    --------
+    >>> problem = contenders.convolutions()[0]
+    >>> problem.layer, fits(problem, "core"), fits(problem, "lenet", "*gradient")
+    ('LeNet conv 1', True, False)
+    """
+    name = f"{problem.family}: {problem.layer}".lower()
+    if layer.lower() == "core":
+        of_layer = problem.core
+    else:
+        of_layer = layer.lower() == "all" or fnmatchcase(name, f"*{layer.lower()}*")
+    return of_layer and fnmatchcase(problem.op, op.lower())
+
+
 def select(layers=None, ops=None, allocation="fresh"):
     """The problems whose names fit.
 
     Parameters
     ----------
     layers : list of str, optional
-        Any part of "family: layer", in any case, ``*`` and ``?`` as in file names.
+        Any part of "family: layer", in any case, ``*`` and ``?`` as in file names; "core", the
+        default, and "all".
     ops : list of str, optional
         A whole operation, with the same wildcards.
     allocation : {"fresh", "out"}
@@ -157,27 +188,21 @@ def select(layers=None, ops=None, allocation="fresh"):
 
     Examples
     --------
-    >>> [f"{p.layer}, {p.op}" for p in select(["convolution: *512*@7"], ["*gradient"])]
-    ['ResNet 512-512 @7, input gradient', 'ResNet 512-512 @7, weight gradient']
+    >>> [f"{p.layer}, {p.op}" for p in select(["convolution: lenet*2"], ["*gradient"])]
+    ['LeNet conv 2, input gradient', 'LeNet conv 2, weight gradient']
     """
     every = [p for maker in MAKERS for p in getattr(contenders, maker)(allocation)]
-
-    def fits(problem, layer, op):
-        name = f"{problem.family}: {problem.layer}".lower()
-        return fnmatchcase(name, f"*{layer.lower()}*") and fnmatchcase(problem.op, op.lower())
-
-    for layer in layers or ():
-        if not any(fits(p, layer, "*") for p in every):
+    layers = layers or ["core"]
+    for layer in layers:
+        if not any(fits(p, layer) for p in every):
             names = dict.fromkeys(f"{p.family}: {p.layer}" for p in every)
             raise ValueError(f"--layers: {layer!r} fits none of {', '.join(names)}")
     for op in ops or ():
-        if not any(fits(p, "*", op) for p in every):
+        if not any(fits(p, "all", op) for p in every):
             names = dict.fromkeys(p.op for p in every)
             raise ValueError(f"--ops: {op!r} is none of {'; '.join(names)}")
     chosen = [
-        p
-        for p in every
-        if any(fits(p, layer, op) for layer in layers or ["*"] for op in ops or ["*"])
+        p for p in every if any(fits(p, layer, op) for layer in layers for op in ops or ["*"])
     ]
     if not chosen:
         raise ValueError(

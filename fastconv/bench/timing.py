@@ -10,6 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 
 import fastconv as fc
+from fastconv.bench import peers
 
 BASELINE_ROUNDS = 3  # of a baseline that is slow; nobody races against it
 
@@ -159,15 +160,12 @@ def limits_blas():
 
 
 @contextmanager
-def threads(n):
-    """Everybody runs on `n` threads: fastconv, NumPy's BLAS, PyTorch."""
+def threads(n, modules=()):
+    """Everybody runs on `n` threads: fastconv, NumPy's BLAS, the peers of these modules."""
     with ExitStack() as stack:
         stack.enter_context(fc.using(num_threads=n))
-        if find_spec("torch"):
-            import torch
-
-            stack.callback(torch.set_num_threads, torch.get_num_threads())
-            torch.set_num_threads(n)
+        for module in modules:
+            stack.enter_context(peers.module(module).threads(n))
         if limits_blas():
             from threadpoolctl import threadpool_limits
 

@@ -19,7 +19,7 @@ PEERS = {
     "onnxruntime": ("ONNX Runtime", _HOW),
     "cv2": ("OpenCV", _HOW),
     "scipy": ("SciPy", _HOW),
-    "tensorflow": ("TensorFlow", "pip install tensorflow-cpu"),
+    "tensorflow": ("TensorFlow", "pip install 'fastconv[tensorflow]'"),
 }
 
 
@@ -34,11 +34,14 @@ class Made:
         From the call's result to NumPy arrays, as fastconv returns them.
     context : callable
         Makes the with-block that the call runs in.
+    slack : float
+        Times what a result may be off by.
     """
 
     call: object
     read: object = lambda result: (result,)
     context: object = nullcontext
+    slack: float = 1.0
 
 
 def module(name):

@@ -57,29 +57,17 @@ def convolution(problem):
 
 
 def _filter(problem):
-    """One image; several channels lie side by side in each pixel, as OpenCV has them."""
+    """One image, its channels side by side in each pixel, as OpenCV has them."""
     import cv2
 
-    x, w, b, _ = problem.data
-    padding = problem.options[1]
-    same = all((w == w[0]).ravel()) and all(b == b[0])
-    kernels = w[:1, 0] if same else w[:, 0]
-    planes = [np.ascontiguousarray(x[0].transpose(1, 2, 0))] if same else list(x[0])
-    inside = slice(None) if padding else slice(w.shape[2] // 2, -(w.shape[2] // 2))
+    x, w = problem.data[:2]
+    image, kernel = np.ascontiguousarray(x[0].transpose(1, 2, 0)), w[0, 0]
 
     def run():
-        return [
-            cv2.filter2D(plane, -1, kernel, delta=float(b[0]), borderType=cv2.BORDER_CONSTANT)
-            for plane, kernel in zip(planes, kernels, strict=True)
-        ]
+        return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_CONSTANT)
 
-    def read(result):
-        result = result[0] if same else np.stack(result, -1)
-        if result.ndim == 2:
-            result = result[:, :, None]
-        return (result[inside, inside].transpose(2, 0, 1)[None],)
-
-    return Made(run, read)
+    # a single channel comes back without its axis
+    return Made(run, lambda y: (y.reshape(image.shape).transpose(2, 0, 1)[None],))
 
 
 def pooling(problem):

@@ -30,7 +30,7 @@ def model(nodes, inputs, outputs, constants=()):
     ----------
     nodes : list of (operator, inputs, outputs, attributes)
     inputs : dict of str to shape
-    outputs : dict of str to dtype
+    outputs : dict of str to (dtype, number of axes)
     constants : dict of str to array, optional
 
     Returns
@@ -44,7 +44,10 @@ def model(nodes, inputs, outputs, constants=()):
         [helper.make_node(op, ins, outs, **attributes) for op, ins, outs, attributes in nodes],
         "problem",
         [helper.make_tensor_value_info(n, types["float32"], s) for n, s in inputs.items()],
-        [helper.make_tensor_value_info(n, types[t], None) for n, t in outputs.items()],
+        [
+            helper.make_tensor_value_info(n, types[t], [None] * axes)
+            for n, (t, axes) in outputs.items()
+        ],
         [numpy_helper.from_array(array, name) for name, array in dict(constants).items()],
     )
     # old enough for every runtime that reads it
@@ -76,19 +79,19 @@ def convolution_model(problem):
     }
     x = {"x": problem.spec.input_shape}
     node = ("Conv", ["x", "w", "b"], ["y"], attributes)
-    return model([node], x, {"y": "float32"}, {"w": w, "b": b})
+    return model([node], x, {"y": ("float32", 4)}, {"w": w, "b": b})
 
 
 def pooling_model(problem):
     """A forward pooling as a graph from x to y, and to the places of maxima."""
     kernel, stride, padding = ([n, n] for n in problem.options)
     attributes = {"kernel_shape": kernel, "strides": stride, "pads": padding * 2}
-    outputs = {"y": "float32"}
+    outputs = {"y": ("float32", 4)}
     if problem.op == "avg":
         node = ("AveragePool", ["x"], ["y"], attributes | {"count_include_pad": 1})
     else:
         if problem.op == "max, indices":
-            outputs["at"] = "int64"
+            outputs["at"] = "int64", 4
         node = ("MaxPool", ["x"], list(outputs), attributes)
     return model([node], {"x": problem.spec.input_shape}, outputs)
 
@@ -116,12 +119,12 @@ def lenet_model(problem, images):
         if i < 4:
             add("Sigmoid")
     nodes.append(("Identity", [last], ["y"], {}))
-    return model(nodes, {"x": (images, 1, 28, 28)}, {"y": "float32"}, weights)
+    return model(nodes, {"x": (images, 1, 28, 28)}, {"y": ("float32", 2)}, weights)
 
 
-def _running(data, x):
+def _running(data, x, read=list):
     session = _session(data)
-    return Made(lambda: session.run(None, {"x": x}), list)
+    return Made(lambda: session.run(None, {"x": x}), read)
 
 
 def convolution(problem):
@@ -132,10 +135,15 @@ def convolution(problem):
 
 
 def pooling(problem):
-    """Forward only."""
+    """Forward only. Its places of maxima count through all planes."""
     if "gradient" in problem.op:
         return {}
-    return {"ONNX Runtime": lambda: _running(pooling_model(problem), problem.data[0])}
+    x = problem.data[0]
+
+    def read(results):
+        return [results[0], *(at % (x.shape[2] * x.shape[3]) for at in results[1:])]
+
+    return {"ONNX Runtime": lambda: _running(pooling_model(problem), x, read)}
 
 
 def inference(problem):

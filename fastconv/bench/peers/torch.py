@@ -1,4 +1,4 @@
-"""PyTorch: NCHW and channels_last memory, weights packed beforehand, eager and compiled networks."""
+"""PyTorch: NCHW and channels_last memory, prepacked weights, eager and compiled networks."""
 
 import os
 import shutil
