@@ -399,7 +399,7 @@ def test_folder_that_cannot_be_written(nowhere, server):
 
 def test_sample_is_balanced_and_has_16_levels():
     train, test = datasets.embedded_sample()
-    assert train.images.shape == (2000, 28, 28) and test.images.shape == (500, 28, 28)
+    assert train.images.shape == (1600, 28, 28) and test.images.shape == (400, 28, 28)
     for part in (train, test):
         assert part.images.dtype == part.labels.dtype == np.uint8
         np.testing.assert_array_equal(part.labels, np.arange(len(part)) % 10)
