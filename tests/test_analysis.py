@@ -308,6 +308,24 @@ def test_what_has_no_factors():
     assert analysis.factor([[1, 2, 1]], size=(1, 2)).error == 0
 
 
+@pytest.mark.parametrize("times", [2, 4, 6])
+def test_a_factor_that_stands_several_times(times):
+    kernel = np.ones((1, 1))
+    for _ in range(times):
+        kernel = analysis.compose(kernel, np.ones((2, 2))).kernel
+    found = analysis.factor(kernel, size=2)
+    assert found.error == 0
+    np.testing.assert_array_equal(found.first, np.ones((2, 2)))
+
+
+def test_a_column_that_is_not_all_of_the_kernels(rng):
+    column, rest = np.array([[1.0], [2.0], [-3.0]]), integers(rng, 4, 1)
+    kernel = analysis.compose(column, rest).kernel
+    found = analysis.factor(kernel, size=(3, 1))
+    # a column splits in many ways, not all of them in integers
+    assert found.relative_error < 1e-10 and [k.shape for k in found] == [(3, 1), (4, 1)]
+
+
 @pytest.mark.parametrize("case", range(60))
 def test_factor_into_two_kernels(rng, case):
     sizes = [tuple(int(n) for n in rng.integers(1, 5, 2)) for _ in range(2)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from math import gcd
 from typing import Any
@@ -635,26 +636,34 @@ def _rank_one(k):
 
 def _in_integers(k, first, second):
     """The same factors in integers where a scale makes them so, exactly; else as they came."""
-    if 1 in first.shape and 1 in second.shape and first.shape != second.shape:
+    upright, lying = (k.shape[0], 1), (1, k.shape[1])
+    if first.shape in (upright, lying):
         # of rank 1: the kernel's rows are integer multiples of one that has no common divisor
         i, j = np.unravel_index(np.argmax(np.abs(k)), k.shape)
         row, column = k[i] / (np.gcd.reduce(k[i].astype(np.int64)) or 1), k[:, j]
         column = column / (row[j] or 1)
-        a, b = (row, column) if first.shape[0] == 1 else (column, row)
+        a, b = (column, row) if first.shape == upright else (row, column)
         candidates = [(a.reshape(first.shape), b.reshape(second.shape))]
     else:
-        sizes = np.abs(first[np.abs(first) > 1e-6 * np.abs(first).max(initial=0)])
-        units = (unit / part for unit in np.unique(sizes) for part in range(1, 33))
-        candidates = (
-            (np.rint(first / unit), np.rint(second * unit))
-            for unit in units
-            if np.abs(first / unit - np.rint(first / unit)).max() < 1e-5
-        )
+        candidates = _rounded(k, first, second.shape)
     for a, b in candidates:
         if a.any() and np.array_equal(_convolved(a, b), k):
             sign = np.sign(a.ravel()[np.flatnonzero(a)[0]])
             return a * sign + 0.0, b * sign + 0.0  # no negative zeros
     return first, second
+
+
+def _rounded(k, first, rest):
+    """Pairs of integers: `first` in several units, rounded, and what `rest` is nearest with it."""
+    sizes = np.abs(first[np.abs(first) > 1e-6 * np.abs(first).max()])
+    tried = set()
+    for unit, part in itertools.product(np.unique(sizes), range(1, 33)):
+        a = np.rint(first * (part / unit)) + 0.0
+        # a factor that stands several times in the kernel is only found roughly
+        if np.abs(first * (part / unit) - a).max() < 0.1 and a.tobytes() not in tried:
+            tried.add(a.tobytes())
+            b = np.linalg.lstsq(_placements(a, rest), k.ravel(), rcond=None)[0]
+            yield a, np.rint(b.reshape(rest))
 
 
 def _placements(kernel, shape):
