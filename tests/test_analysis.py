@@ -216,6 +216,12 @@ def test_compose(rng, case):
         # the first kernel, padded in full, sees nothing from outside
         (Convolution(np.ones((3, 3)), padding=2), Convolution(np.ones((3, 3)), padding=1), True),
         (Convolution(np.ones((1, 1))), Convolution(np.ones((3, 3)), padding=1), True),
+        # a stride that steps over the whole kernel does the same at the top and the left
+        (
+            Convolution(np.ones((3, 3)), stride=3, padding=((0, 2), (0, 2))),
+            Convolution(np.ones((3, 3)), padding=1),
+            True,
+        ),
         (Convolution(np.ones((3, 3)), padding=1), Convolution(np.ones((3, 3)), padding=1), False),
         (
             Convolution(np.ones((1, 1)), bias=[1.0]),
@@ -247,6 +253,10 @@ def test_compose_is_the_convolution_of_the_kernels(rng):
     one = analysis.compose(k1, k2)
     np.testing.assert_array_equal(one.kernel, signal.convolve2d(k1, k2))
     assert one.kernel.shape == (3 + 5 - 1, 4 + 2 - 1)
+    # with one dilation for both the kernels are the same, further apart
+    apart = analysis.compose(Convolution(k1, dilation=2), Convolution(k2, dilation=2))
+    np.testing.assert_array_equal(apart.kernel, one.kernel)
+    assert apart.dilation == (2, 2)
     # associative, also of what it returns
     k3 = integers(rng, 2, 2)
     left, right = analysis.compose(one, k3), analysis.compose(k1, analysis.compose(k2, k3))
