@@ -103,7 +103,7 @@ class Dataset:
         >>> from fastconv import datasets
         >>> x = datasets.load("sample", "test").inputs()
         >>> x.shape, x.dtype.name, float(x.min()), float(x.max())
-        ((500, 1, 28, 28), 'float32', 0.0, 1.0)
+        ((400, 1, 28, 28), 'float32', 0.0, 1.0)
         """
         return np.divide(self.images[:, None], np.float32(255), dtype=np.float32)
 

@@ -444,6 +444,6 @@ def test_sample_is_the_published_images(split):
 
 
 SAMPLE_SHA256 = {
-    "train": "5451bf895bce6704c43ebe0f2d6a05ef693ace0805fb6058b2f895d000541a7f",
-    "test": "63a2592461948b7248575580539d61f1a8cc5aa20c3a185848607bcc483621aa",
+    "train": "afe70b43ddf76dc92bd77b966c512fd80139ffda1f58879a78ba15a7a46bbcfe",
+    "test": "606e919193818d372d87f7d0ca35fecc44089c7f3bde42795dea99668f2d19a7",
 }
