@@ -4,7 +4,8 @@
 >>> fc.conv2d(np.ones((1, 3, 8, 8)), np.ones((4, 3, 3, 3)), padding=1).shape
 (1, 4, 8, 8)
 
-Layers and training are in `fastconv.nn`, data sets in `fastconv.datasets`.
+Layers and training are in `fastconv.nn`, data sets in `fastconv.datasets`; what a convolution costs
+and sees, and what it equals, in `fastconv.analysis`.
 """
 
 from fastconv import grad
@@ -15,6 +16,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "__version__",
+    "analysis",
     "avg_pool2d",
     "choose_conv_method",
     "conv2d",
@@ -31,8 +33,8 @@ __all__ = [
 
 
 def __getattr__(name):
-    # imported when first used: training and data sets are not needed for a convolution
-    if name in ("datasets", "nn"):
+    # imported when first used: they are not needed for a convolution
+    if name in ("analysis", "datasets", "nn"):
         from importlib import import_module
 
         return import_module(f"fastconv.{name}")

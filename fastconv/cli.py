@@ -123,7 +123,7 @@ def _data(name: str):
         _say(f"{error}")
         _say(
             "Fashion-MNIST is not on this machine and cannot be downloaded: using the embedded "
-            "sample of it instead (2,000 training and 500 test images; expect a lower accuracy)"
+            "sample of it instead (1,600 training and 400 test images; expect a lower accuracy)"
         )
         return *datasets.embedded_sample(), "sample"
 

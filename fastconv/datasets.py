@@ -53,7 +53,7 @@ _IDX_DTYPES = {
 }  # fmt: skip
 _CHUNK = 1 << 18
 _SAMPLE = "fashion-mnist-sample.idx.xz"
-_SAMPLE_TRAIN = 200  # images of each class in the sample's training part
+_SAMPLE_TRAIN = 160  # images of each class in the sample's training part
 
 
 class DatasetUnavailable(OSError):
@@ -103,7 +103,7 @@ class Dataset:
         >>> from fastconv import datasets
         >>> x = datasets.load("sample", "test").inputs()
         >>> x.shape, x.dtype.name, float(x.min()), float(x.max())
-        ((500, 1, 28, 28), 'float32', 0.0, 1.0)
+        ((400, 1, 28, 28), 'float32', 0.0, 1.0)
         """
         return np.divide(self.images[:, None], np.float32(255), dtype=np.float32)
 
@@ -531,7 +531,7 @@ def load(
     >>> from fastconv import datasets
     >>> train = datasets.load("sample", "train")
     >>> train.images.shape, train.classes[train.labels[9]]
-    ((2000, 28, 28), 'Ankle boot')
+    ((1600, 28, 28), 'Ankle boot')
     """
     _check_name(name, NAMES)
     _check_split(split)
@@ -588,11 +588,11 @@ def class_names(name: str) -> tuple[str, ...]:
 
 
 def embedded_sample() -> tuple[Dataset, Dataset]:
-    """2,000 training and 500 test images of Fashion-MNIST that come with the package.
+    """1,600 training and 400 test images of Fashion-MNIST that come with the package.
 
-    They are the first 200 training and the first 50 test images of each class, in the order of
+    They are the first 160 training and the first 40 test images of each class, in the order of
     the full set within a class, and class by class in turn (0, 1, ... 9, 0, 1, ...), so that any
-    beginning of the sample is balanced. One thing was reduced, so that they take 390 kB: the
+    beginning of the sample is balanced. One thing was reduced, so that they take 310 kB: the
     256 grey levels became 16. A pixel p became 17 * ((p + 8) // 17), the nearest multiple of 17,
     which is at most 8 away. Nothing else was changed.
 
@@ -613,7 +613,7 @@ def embedded_sample() -> tuple[Dataset, Dataset]:
     >>> from fastconv import datasets
     >>> train, test = datasets.embedded_sample()
     >>> len(train), len(test), test.labels[:12].tolist()
-    (2000, 500, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1])
+    (1600, 400, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1])
     """
     known = _PUBLISHED["fashion-mnist"]
     packed = _sample()

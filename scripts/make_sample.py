@@ -59,8 +59,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", help="folder with the four files (default: looked for)")
     parser.add_argument("--output", type=Path, default=TARGET)
-    parser.add_argument("--train", type=int, default=200, help="training images of each class")
-    parser.add_argument("--test", type=int, default=50, help="test images of each class")
+    parser.add_argument("--train", type=int, default=160, help="training images of each class")
+    parser.add_argument("--test", type=int, default=40, help="test images of each class")
     args = parser.parse_args()
     train, test = (
         datasets.load("fashion-mnist", split, root=args.root) for split in datasets.SPLITS

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..analysis.fields import fields_of
+
 if TYPE_CHECKING:
     from .layers import Module
 
@@ -125,7 +127,7 @@ class Summary:
         return "\n".join(lines)
 
 
-def _leaves(module: Module, name: str) -> Iterator[tuple[str, Module]]:
+def leaves(module: Module, name: str) -> Iterator[tuple[str, Module]]:
     """The layers of nested Sequentials, in order."""
     from .layers import Sequential
 
@@ -133,14 +135,13 @@ def _leaves(module: Module, name: str) -> Iterator[tuple[str, Module]]:
         yield name, module
         return
     for child_name, child in module.children():
-        yield from _leaves(child, f"{name}.{child_name}" if name else child_name)
+        yield from leaves(child, f"{name}.{child_name}" if name else child_name)
 
 
 def summarize(net: Module, input_shape: tuple[int, ...]) -> Summary:
     """What ``net.summary(input_shape)`` returns.
 
-    A window of size k with dilation d, over pixels that are j apart and see r each, sees
-    r + (k - 1) d j, and its own pixels are j s apart with stride s.
+    The receptive fields are those of `fastconv.analysis.receptive_field`.
 
     Parameters
     ----------
@@ -150,26 +151,13 @@ def summarize(net: Module, input_shape: tuple[int, ...]) -> Summary:
     Returns
     -------
     Summary
-
-    References
-    ----------
-    Araujo, Norris and Sim, Computing Receptive Fields of Convolutional Neural Networks, 2019.
     """
     shape = tuple(input_shape)
     lines = []
-    field: list[int] | None = [1, 1]
-    apart = [1, 1]
     counted: set[int] = set()
-    for name, layer in _leaves(net, ""):
+    parts = list(leaves(net, ""))
+    for (name, layer), field in zip(parts, fields_of(parts, shape), strict=True):
         after = tuple(layer.output_shape(shape))
-        window = layer._window()
-        if window is not None and field is not None:
-            for axis in range(2):
-                kernel, stride, dilation = (values[axis] for values in window)
-                field[axis] += (kernel - 1) * dilation * apart[axis]
-                apart[axis] *= stride
-        elif not layer._pointwise:
-            field = None
         parameters = list(layer.parameters())
         itemsize = parameters[0].dtype.itemsize if parameters else 4
         if not parameters:
@@ -183,7 +171,7 @@ def summarize(net: Module, input_shape: tuple[int, ...]) -> Summary:
                 sum(p.size for p in parameters if id(p) not in counted),
                 layer.flops(shape),
                 elements * itemsize,
-                None if field is None else (field[0], field[1]),
+                field.size,
             )
         )
         counted.update(id(p) for p in parameters)
