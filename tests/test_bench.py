@@ -219,7 +219,8 @@ def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "run.json"
     process = subprocess.run(
         [sys.executable, "-m", "pytest", str(ROOT / "bench" / "test_conv.py")]
-        + ["-k", "lenet and 2-weight and (direct or matmul) and not (mobile or numba)", "--rounds=2"]
+        + ["-k", "lenet and 2-weight and (direct or matmul) and not (mobile or numba)"]
+        + ["--rounds=2"]
         + [f"--benchmark-json={path}", "-p", "no:cacheprovider"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import fastconv as fc
 from fastconv.bench import contenders
+from fastconv.bench.peers import module as peer_module
 from fastconv.bench.table import numbers
 
 __all__ = ["measure", "megabytes"]
@@ -72,36 +73,6 @@ print(started, imported, done)
 """
 
 
-def _field(number: int, value) -> bytes:
-    """A field of a protocol buffer: an integer, text or bytes."""
-    if isinstance(value, int):
-        return bytes([number << 3]) + _varint(value)
-    value = value.encode() if isinstance(value, str) else value
-    return bytes([number << 3 | 2]) + _varint(len(value)) + value
-
-
-def _varint(value: int) -> bytes:
-    parts = []
-    while value > 127:
-        parts.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*parts, value])
-
-
-def _onnx_conv() -> bytes:
-    """An ONNX model of one convolution of the inputs x and w, without the package `onnx`."""
-
-    def tensor(name, shape):
-        sizes = b"".join(_field(1, _field(1, n)) for n in shape)
-        return _field(1, name) + _field(2, _field(1, _field(1, 1) + _field(2, sizes)))
-
-    node = _field(1, "x") + _field(1, "w") + _field(2, "y") + _field(4, "Conv")
-    graph = _field(1, node) + _field(2, "convolution")
-    graph += _field(11, tensor("x", INPUT)) + _field(11, tensor("w", WEIGHT))
-    graph += _field(12, tensor("y", (1, 16, 30, 30)))
-    return _field(1, 8) + _field(7, graph) + _field(8, _field(1, "") + _field(2, 13))
-
-
 def _folder(module: str) -> Path:
     """Where a package lies."""
     return Path(find_spec(module).submodule_search_locations[0])
@@ -135,7 +106,10 @@ def _start(module: str, environment: dict) -> tuple[float, float, float]:
     """Seconds from the start of a process until NumPy, the library, the first result were there."""
     imports, convolution = CODE[module]
     if module == "onnxruntime":
-        text = base64.b64encode(_onnx_conv()).decode()
+        node = ("Conv", ["x", "w"], ["y"], {})
+        model = peer_module("onnxruntime").model
+        made = model([node], {"x": INPUT, "w": WEIGHT}, {"y": ("float32", 4)})
+        text = base64.b64encode(made).decode()
         imports = f"import base64\nMODEL = base64.b64decode('{text}')\n{imports}"
     code = CHILD.format(
         x=3 * 32 * 32, w=16 * 27, input=INPUT, weight=WEIGHT,
@@ -184,6 +158,8 @@ def measure(peers=None, rounds: int = 5, progress=None) -> dict:
     installed = contenders.present()
     libraries = {"fastconv": ("fastconv", fc.__version__)}
     for module, (name, _) in contenders.PEERS.items():
+        if module == "onnxruntime" and not find_spec("onnx"):
+            continue
         if module in CODE and name in installed and (peers is None or name in peers):
             libraries[module] = (name, installed[name])
     # the children have to find this very fastconv
