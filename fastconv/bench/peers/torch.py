@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import warnings
 from contextlib import contextmanager
 
 from fastconv.bench.peers import Made
@@ -163,7 +164,10 @@ def _step(problem, channels_last=False, compiled=False):
         return torch.nn.functional.cross_entropy(net(x), labels)
 
     if compiled:
-        loss_of = torch.compile(loss_of)
+        with warnings.catch_warnings():  # about PyTorch's own calls
+            warnings.simplefilter("ignore")
+            loss_of = torch.compile(loss_of)
+            loss_of(x, labels).backward()
 
     def step():
         optimizer.zero_grad()
@@ -190,9 +194,13 @@ def _scores(problem, compiled=False):
     import torch
 
     net = _lenet(problem).eval()
-    if compiled:
-        net = torch.compile(net)
     batches = [torch.from_numpy(x) for x in problem.batches()]
+    if compiled:
+        with warnings.catch_warnings(), torch.inference_mode():
+            warnings.simplefilter("ignore")
+            net = torch.compile(net)
+            for x in {len(x): x for x in batches}.values():
+                net(x)
     return _inferring(
         lambda: [net(x) for x in batches], lambda scores: (torch.cat(scores).numpy(),)
     )
