@@ -40,6 +40,7 @@ ROW = 512  # widest block
 RUN_COST = 4  # staging an element, in multiply-adds of the tile
 DOT_ROW = 64
 DOT_PIXELS = 512
+DOT_FEW = 2  # filters
 DOT_FILTERS = 32
 
 u = np.uintp  # an index of this type is not checked for counting from the end
@@ -89,6 +90,7 @@ class Plan(NamedTuple):
     filter_block: int
     tile: int  # filters of a register tile
     pitch: int  # elements between filters in a block of results
+    row_pitch: int  # elements between rows of a filter; 0 where they are multiplied as one run
     offsets: np.ndarray  # of channel and tap in the staged block
 
 
@@ -330,7 +332,7 @@ def _correlate(
 @helper
 def _stage_filters(dy, plane, filters, plan, row, col, p0, q0, rows, cols, buffer):
     """buffer[filter][pixel], zeros where there is no pixel or no filter."""
-    width = col.block
+    width = max(col.block, plan.row_pitch)
     for i in range(plan.filter_block):
         to = i * plan.pitch
         if i >= filters:
@@ -374,17 +376,24 @@ def _dot(i, pieces, x, dy, out, plan, row, col, staged, filters_staged, all_sums
                     cols = min(col.block, col.outputs - q0)
                     _stage(x, x_plane, channels, row, col, p0, q0, rows, cols, True, block)
                     _stage_filters(dy, dy_plane, filters, plan, row, col, p0, q0, rows, cols, a)
-                    count = rows * col.block
                     depth = channels * plan.taps
-                    _multiply_sums(a, block, sums, plan, filters, depth, count, pitch)
+                    if plan.row_pitch == 0:
+                        count = rows * col.block
+                        _multiply_sums(a, 0, block, 0, sums, plan, filters, depth, count, pitch)
+                        continue
+                    for p in range(rows):
+                        a_at, x_at = p * plan.row_pitch, p * (col.block + col.reach)
+                        _multiply_sums(
+                            a, a_at, block, x_at, sums, plan, filters, depth, cols, pitch
+                        )
         for k in range(filters):
             to = ((group * plan.filters + k0 + k) * plan.channels + c0) * plan.taps
             _sum_lanes(sums, k * pitch, channels * plan.taps, a, out, to)
 
 
 @helper
-def _multiply_sums(a, block, sums, plan, filters, depth, count, pitch):
-    """All filters, and all `depth` channels and taps, of a block."""
+def _multiply_sums(a, a_at, block, x_at, sums, plan, filters, depth, count, pitch):
+    """All filters, and all `depth` channels and taps, of a block, or of one of its rows."""
     m, vector = plan.tile, lanes(a.itemsize)
     for k in range(0, filters, m):
         runs = (depth + TILE_V - 1) // TILE_V
@@ -396,10 +405,10 @@ def _multiply_sums(a, block, sums, plan, filters, depth, count, pitch):
                 v,
                 count,
                 a,
-                k * plan.pitch,
+                a_at + k * plan.pitch,
                 plan.pitch,
                 block,
-                0,
+                x_at,
                 plan.offsets,
                 done,
                 sums,
@@ -560,6 +569,7 @@ def _plan(images, groups, channels, filters, size, row, col, im2col, itemsize, t
         _ceil(tiles, min(share, tiles)) * m,
         m,
         pitch,
+        0,
         offsets.ravel(),
     )
     slack = (TILE_V + 1) * width + pitch - flat
@@ -620,8 +630,11 @@ def _weight_plan(spec, im2col, threads):
     c, k, taps = spec.C // g, spec.K // g, spec.R * spec.S
     width = lanes(itemsize)
     m = _tile_rows(k)
+    # a copy of the input for each column of the kernel costs more than few filters do: they are
+    # multiplied row by row
+    by_row = not im2col and k <= DOT_FEW and row.outputs > 1 and col.outputs >= 2 * width
     # a wide block where the plane is one row
-    cols = min(col.outputs, DOT_ROW if row.outputs > 1 else DOT_PIXELS)
+    cols = min(col.outputs, DOT_ROW if row.outputs > 1 and not by_row else DOT_PIXELS)
     rows = min(row.outputs, max(1, DOT_PIXELS // cols))
     filter_block = min(_ceil(k, m) * m, max(m, DOT_FILTERS // m * m))
     each = taps * width * itemsize
@@ -629,7 +642,7 @@ def _weight_plan(spec, im2col, threads):
         filter_block -= m
     channel_block = min(c, max(1, RESULT_BYTES // (filter_block * each)))
     room = STAGED_BYTES // itemsize
-    sides = _fitting(row, col, rows, cols, (im2col, True), room)
+    sides = _fitting(row, col, rows, cols, (im2col, not by_row), room)
     row_side, col_side, channel, tap_offsets = sides
     channel_block = min(channel_block, max(1, 2 * room // channel))
     if threads > 1:
@@ -640,7 +653,9 @@ def _weight_plan(spec, im2col, threads):
         while filter_block > m and g * _ceil(k, filter_block) * c < 2 * threads:
             filter_block -= m
     offsets = np.arange(channel_block)[:, None] * channel + tap_offsets
-    pitch = _ceil(row_side.block * col_side.block, width) * width
+    # zeros follow each row that is multiplied by itself
+    row_pitch = _ceil(col_side.block, width) * width if by_row else 0
+    pitch = _ceil(row_side.block * max(col_side.block, row_pitch), width) * width
     plan = Plan(
         spec.N,
         g,
@@ -653,6 +668,7 @@ def _weight_plan(spec, im2col, threads):
         filter_block,
         m,
         pitch,
+        row_pitch,
         offsets.ravel(),
     )
     sums = filter_block * channel_block * taps * width + width * width
