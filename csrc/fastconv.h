@@ -47,6 +47,10 @@ static inline __attribute__((unused)) ptrdiff_t fc_pool_scratch(const fc_pool *g
   const ptrdiff_t span = (g->out_w - 1) * g->stride_w + (g->kernel_w - 1) * g->dilation_w + 1;
   return span + g->left + g->width + 3 * g->out_w + g->kernel_w + 5 * FC_MAX_LANES;
 }
+/* elements of scratch for the soft pooling, a max_pool's own among them */
+static inline __attribute__((unused)) ptrdiff_t fc_soft_pool_scratch(const fc_pool *g) {
+  return fc_pool_scratch(g) + 5 * (g->out_w + FC_MAX_LANES);
+}
 #define FC_MAX_POOL_ARGS(T)                                                                      \
   (const fc_pool *g, ptrdiff_t first, ptrdiff_t last, const T *x, ptrdiff_t x_row,               \
    ptrdiff_t x_col, T *y, ptrdiff_t y_row, ptrdiff_t y_col, T *scratch)
@@ -64,6 +68,14 @@ static inline __attribute__((unused)) ptrdiff_t fc_pool_scratch(const fc_pool *g
 #define FC_MAX_UNPOOL_ARGS(T)                                                                    \
   (const fc_pool *g, const T *y, ptrdiff_t y_row, ptrdiff_t y_col, const int64_t *at,            \
    ptrdiff_t at_row, ptrdiff_t at_col, T *dx, ptrdiff_t dx_row, ptrdiff_t dx_col)
+/* kernels/soft_pool.h */
+#define FC_SOFT_POOL_ARGS(T)                                                                     \
+  (const fc_pool *g, ptrdiff_t first, ptrdiff_t last, const T *x, ptrdiff_t x_row,               \
+   ptrdiff_t x_col, T beta, T *y, ptrdiff_t y_row, ptrdiff_t y_col, T *scratch)
+#define FC_SOFT_UNPOOL_ARGS(T)                                                                   \
+  (const fc_pool *g, const T *dy, ptrdiff_t dy_row, ptrdiff_t dy_col, const T *x,                \
+   ptrdiff_t x_row, ptrdiff_t x_col, T beta, T *dx, ptrdiff_t dx_row, ptrdiff_t dx_col,          \
+   T *scratch)
 
 /* kernels/block.h */
 typedef struct {
@@ -97,9 +109,13 @@ typedef struct {
     double(*sum) FC_SUM_ARGS(T);                                                                 \
     void(*max_pool) FC_MAX_POOL_ARGS(T);                                                         \
     void(*max_pool_at) FC_MAX_POOL_AT_ARGS(T);                                                   \
+    void(*min_pool) FC_MAX_POOL_ARGS(T);                                                         \
+    void(*min_pool_at) FC_MAX_POOL_AT_ARGS(T);                                                   \
     void(*avg_pool) FC_AVG_POOL_ARGS(T);                                                         \
     void(*avg_unpool) FC_AVG_UNPOOL_ARGS(T);                                                     \
     ptrdiff_t(*max_unpool) FC_MAX_UNPOOL_ARGS(T);                                                \
+    void(*soft_pool) FC_SOFT_POOL_ARGS(T);                                                       \
+    void(*soft_unpool) FC_SOFT_UNPOOL_ARGS(T);                                                   \
     void(*avg_pool_lanes) FC_POOL_LANES_ARGS(T);                                                 \
     void(*max_pool_lanes) FC_POOL_LANES_ARGS(T);                                                 \
     /* by activation: none, ReLU, sigmoid, tanh */                                               \

@@ -206,8 +206,11 @@ _CONV = tuple(
 )
 
 
-def _max_pool2d(spec, input, out, indices):
-    _planes.max_pool2d(spec.geometry, input, out, indices, *_how())
+def _extreme_pool2d(minimum):
+    def run(spec, input, out, indices):
+        _planes.extreme_pool2d(minimum, spec.geometry, input, out, indices, *_how())
+
+    return run
 
 
 def _max_pool2d_backward(spec, grad_output, indices, out):
@@ -232,6 +235,22 @@ def _avg_pool2d_backward(spec, grad_output, out):
     )
 
 
+def _softmax_pool2d(spec, input, out):
+    _planes.softmax_pool2d(spec.geometry, input, spec.beta, out, *_how())
+
+
+def _softmax_pool2d_backward(spec, grad_output, input, out):
+    _planes.softmax_pool2d_backward(spec.geometry, grad_output, input, spec.beta, out, *_how())
+
+
+def _unfold(spec, input, out):
+    _planes.unfold(spec.geometry, input, out, _how()[1])
+
+
+def _fold(spec, input, out):
+    _planes.fold(spec.geometry, input, out, _how()[1])
+
+
 def _channel_sum(spec, grad_output, out):
     _planes.channel_sum(grad_output, out, *_how())
 
@@ -254,10 +273,15 @@ _PLANES = tuple(
     Impl(op, "direct", "native", _everything, _unit, run)
     for op, run in (
         ("conv2d_bias", _channel_sum),
-        ("max_pool2d", _max_pool2d),
+        ("max_pool2d", _extreme_pool2d(False)),
+        ("min_pool2d", _extreme_pool2d(True)),
         ("max_pool2d_backward", _max_pool2d_backward),
         ("avg_pool2d", _avg_pool2d),
         ("avg_pool2d_backward", _avg_pool2d_backward),
+        ("softmax_pool2d", _softmax_pool2d),
+        ("softmax_pool2d_backward", _softmax_pool2d_backward),
+        ("unfold", _unfold),
+        ("fold", _fold),
         *((kind, _activation(kind)) for kind in ("relu", "sigmoid", "tanh")),
         *((f"{kind}_backward", _activation_backward(kind)) for kind in ("relu", "sigmoid", "tanh")),
     )
