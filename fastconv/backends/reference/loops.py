@@ -203,9 +203,7 @@ def fold(spec, input, out):
     for n in range(spec.N):
         for c in range(spec.C):
             for p, q, r, s, y, x in _windows(spec):
-                total[n, c, y, x] += float(
-                    input[n, (c * spec.R + r) * spec.S + s, p * spec.Q + q]
-                )
+                total[n, c, y, x] += float(input[n, (c * spec.R + r) * spec.S + s, p * spec.Q + q])
     out[...] = total
 
 
