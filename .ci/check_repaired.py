@@ -15,7 +15,7 @@ problems = [
     for problem, wrong in {
         "the tag is not cp311-abi3-manylinux": "-cp311-abi3-manylinux" not in path.name,
         f"{path.stat().st_size} bytes, not under {LIMIT}": path.stat().st_size >= LIMIT,
-        f"extension modules: {modules}": len(modules) != 3
+        f"extension modules: {modules}": len(modules) != 4
         or not all(n.endswith(".abi3.so") for n in modules),
         "no OpenMP runtime inside": not any("libgomp" in n or "libomp" in n for n in names),
         "no py.typed": "fastconv/py.typed" not in names,

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import fastconv as fc
+from fastconv.config import current
 
 __all__ = ["main"]
 
@@ -184,6 +185,33 @@ class _Progress:
             self.bar = None
 
 
+class _Compiling:
+    """Says that kernels have to be compiled, and after the first epoch how long that took."""
+
+    def __init__(self, backend):
+        self.backend = backend
+        self.before = backend.compile_seconds()
+        backend.on_compile(lambda: _say("Numba compiles its kernels, which takes some seconds"))
+
+    def on_epoch(self, state):
+        if self.before is not None:
+            seconds, self.before = self.backend.compile_seconds() - self.before, None
+            if seconds:
+                _say(f"Numba compiled for {seconds:.1f} s")
+
+
+def _notes():
+    """Callbacks that the backend in use calls for."""
+    if current().backend != "numba":
+        return ()
+    from fastconv import registry
+
+    registry.require("numba")
+    from fastconv.backends import numba
+
+    return (_Compiling(numba),)
+
+
 def _new_folder(dataset: str, model: str) -> Path:
     """runs/<dataset>-<model>, with a number where that exists."""
     base = Path("runs") / f"{dataset}-{model}"
@@ -295,6 +323,7 @@ def train(args) -> int:
     train_data = _limited(train_data, meta["limit"])
     test_data = _limited(test_data, meta["limit"])
 
+    notes = _notes()
     net = _build(meta)
     progress = _Progress()
     checkpoint = folder / "checkpoint.npz"
@@ -311,7 +340,7 @@ def train(args) -> int:
             optimizer=_optimizer(net, meta),
             seed=meta["seed"],
             validation=test_data,
-            callbacks=(progress,),
+            callbacks=(progress, *notes),
             checkpoint=checkpoint,
             resume=resume,
             meta=meta,
@@ -579,7 +608,7 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     def running(sub):
-        sub.add_argument("--backend", help="native or reference (default: FASTCONV_BACKEND)")
+        sub.add_argument("--backend", help="native, numba or reference (default: FASTCONV_BACKEND)")
         sub.add_argument("--threads", type=_positive, help="threads (default: all CPUs)")
 
     sub = command(

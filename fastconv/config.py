@@ -34,7 +34,7 @@ __all__ = [
     "using",
 ]
 
-BACKENDS = ("native", "reference")
+BACKENDS = ("native", "numba", "reference")
 METHODS = ("auto", "direct", "im2col", "pointwise")
 
 
@@ -157,7 +157,7 @@ class using(ContextDecorator):  # noqa: N801  (used as a function: `with using(.
     Parameters
     ----------
     backend : str, optional
-        "native" or "reference".
+        "native", "numba" or "reference".
     method : str, optional
         "auto", "direct", "im2col" or "pointwise", for convolutions.
     isa : str, optional

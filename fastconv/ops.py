@@ -99,7 +99,7 @@ def conv2d(
     activation : {None, "relu", "sigmoid", "tanh"}
         Applied to the result while it is in the cache.
     method : {"auto", "direct", "im2col", "pointwise"}
-    backend : {"native", "reference"}, optional
+    backend : {"native", "numba", "reference"}, optional
     out : array, optional
         Where the result goes; it may overlap the inputs.
 

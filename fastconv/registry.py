@@ -19,6 +19,7 @@ __all__ = ["Explanation", "Impl", "choose", "implementations"]
 # what a backend needs beyond NumPy, for the message when it cannot be imported
 _REMEDY = {
     "native": "install a wheel of fastconv, or build it in its source tree: pip install -e .",
+    "numba": "install it: pip install 'fastconv[numba]'",
     "reference": "it is part of fastconv: reinstall it",
 }
 
@@ -38,6 +39,8 @@ class Impl:
         ``cost(spec)``, comparable among the methods of one backend.
     run : callable
         ``run(spec, *arrays, out, ...)`` writes into ``out``; ops.py has checked everything.
+    note : callable, optional
+        ``note(spec)`` is a remark for `explain`, or None.
     """
 
     op: str
@@ -46,6 +49,7 @@ class Impl:
     supports: Callable[[Any], str | None]
     cost: Callable[[Any], float]
     run: Callable[..., None]
+    note: Callable[[Any], str | None] = lambda spec: None
 
     def __str__(self) -> str:
         return f"{self.backend} {self.method}"
@@ -224,6 +228,9 @@ class Explanation:
 
     def __str__(self) -> str:
         lines = [f"{self.op}: {self.chosen} runs"]
+        note = self.chosen.note(self.spec)
+        if note is not None:
+            lines.append(f"  it {note}")
         lines += [f"  not {row}: {reason}" for row, reason in self.passed_over]
         lines += [f"  not {backend}: {reason}" for backend, reason in self.missing]
         return "\n".join(lines)

@@ -173,7 +173,7 @@ def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "run.json"
     process = subprocess.run(
         [sys.executable, "-m", "pytest", str(ROOT / "bench" / "test_conv.py")]
-        + ["-k", "conv and 2-weight and (direct or matmul)", "--rounds=2"]
+        + ["-k", "conv and 2-weight and (direct or matmul) and not numba", "--rounds=2"]
         + [f"--benchmark-json={path}", "-p", "no:cacheprovider"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """The command line, run in this process; `sample` data and few images keep it quick."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -19,6 +20,12 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     assert main(["train", *QUICK, "--output", str(folder)]) == 0
     return folder
+
+
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """They take most of the time of a small run."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
 
 
 def test_train_writes_everything(run):
@@ -45,6 +52,7 @@ def test_train_says_where_things_are(tmp_path, capsys):
     assert "epoch 2/2" in said.err
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_seed_fixes_the_run(tmp_path, capsys):
     results = []
     for name in "ab":
@@ -53,6 +61,7 @@ def test_a_seed_fixes_the_run(tmp_path, capsys):
     assert results[0] == results[1]
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_resume_continues_bit_for_bit(run, tmp_path):
     short = tmp_path / "short"
     assert main(["train", *QUICK[:-4], "--epochs", "1", "--batch-size", "20",
@@ -63,6 +72,7 @@ def test_resume_continues_bit_for_bit(run, tmp_path):
         np.testing.assert_array_equal(one[name], other[name])
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_interrupted_run_can_be_resumed(tmp_path, monkeypatch, capsys):
     """Ctrl-C during the second epoch, as a signal to a process of its own would arrive."""
     from fastconv import cli
@@ -80,6 +90,36 @@ def test_interrupted_run_can_be_resumed(tmp_path, monkeypatch, capsys):
     assert len(json.loads((folder / "metrics.json").read_text())["history"]["epochs"]) == 2
 
 
+@pytest.mark.parametrize("how", [[], ["--activation", "sigmoid", "--pool", "avg"]], ids=" ".join)
+@pytest.mark.usefixtures("without_pictures")
+def test_numba_trains_to_the_same_losses(how, tmp_path, capsys):
+    pytest.importorskip("numba")
+    losses = []
+    for backend in ("native", "numba"):
+        where = ["--backend", backend, "--output", str(tmp_path / backend)]
+        assert main(["train", *QUICK, *how, *where, "--json"]) == 0
+        losses.append(json.loads(capsys.readouterr().out)["history"]["batch_losses"])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_train_tells_once_of_what_numba_compiles(tmp_path, capsys, monkeypatch):
+    numba = pytest.importorskip("numba")
+    from fastconv import cli
+
+    train = ["train", *QUICK, "--backend", "numba", "--output"]
+    assert main([*train, str(tmp_path / "warm")]) == 0
+    capsys.readouterr()
+    assert main([*train, str(tmp_path / "quiet")]) == 0
+    assert "Numba" not in capsys.readouterr().err
+    # as if each step met a kernel that is not compiled yet
+    monkeypatch.setattr(cli._Progress, "on_batch", lambda self, state: numba.njit(lambda: 0)())
+    assert main([*train, str(tmp_path / "noted")]) == 0
+    said = capsys.readouterr().err
+    assert said.count("Numba compiles its kernels") == 1
+    assert len(re.findall(r"^Numba compiled for \d+\.\d s$", said, re.M)) == 1
+
+
 def test_a_run_is_never_overwritten(run, capsys):
     before = (run / "checkpoint.npz").read_bytes()
     assert main(["train", *QUICK, "--output", str(run)]) == 2
@@ -87,6 +127,7 @@ def test_a_run_is_never_overwritten(run, capsys):
     assert (run / "checkpoint.npz").read_bytes() == before
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_default_folders_are_new(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):

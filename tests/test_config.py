@@ -38,8 +38,12 @@ def test_environment(monkeypatch):
 @pytest.mark.parametrize(
     "name, value, message",
     [
-        ("BACKEND", "naive", "FASTCONV_BACKEND: expected one of native, reference, got 'naive'"),
-        ("BACKEND", "", "FASTCONV_BACKEND: expected one of native, reference, got ''"),
+        (
+            "BACKEND",
+            "naive",
+            "FASTCONV_BACKEND: expected one of native, numba, reference, got 'naive'",
+        ),
+        ("BACKEND", "", "FASTCONV_BACKEND: expected one of native, numba, reference, got ''"),
         ("NUM_THREADS", "0", "FASTCONV_NUM_THREADS: expected a positive integer, got '0'"),
         ("NUM_THREADS", "many", "FASTCONV_NUM_THREADS: expected a positive integer, got 'many'"),
     ],

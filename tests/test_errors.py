@@ -463,7 +463,7 @@ ERRORS = {
     "using, backend": (
         lambda: fc.using(backend="fast"),
         ValueError,
-        "backend: expected one of native, reference, got 'fast'",
+        "backend: expected one of native, numba, reference, got 'fast'",
     ),
     "using, method": (
         lambda: fc.using(method="fast"),

@@ -8,6 +8,7 @@ from tolerance import assert_close
 
 import fastconv as fc
 from fastconv import grad, ops
+from fastconv.registry import implementations
 from fastconv.spec import array_spec, conv_spec, pool_spec, unpool_spec
 
 ROWS = tuple(row for row in helpers.FAST_ROWS if row.backend == "native")
@@ -111,9 +112,15 @@ CONV = {
 }
 
 
-def methods_of(name):
-    methods = ["auto", *sorted({r.method for r in ROWS if r.op == "conv2d"})]
-    return [m for m in methods if m != "pointwise" or name == "1x1"]
+def threaded():
+    """(backend, name, method): each method of each backend with the shapes that it serves."""
+    return [
+        (backend, name, method)
+        for backend in helpers.FAST_BACKENDS
+        for name in CONV
+        for method in ("auto", *sorted({r.method for r in implementations("conv2d", backend)}))
+        if method != "pointwise" or name == "1x1"
+    ]
 
 
 def same_bits(function):
@@ -127,14 +134,13 @@ def same_bits(function):
         assert other.tobytes() == first.tobytes()
 
 
-@pytest.mark.skipif(not ROWS, reason="native is not built")
 class TestThreads:
     @pytest.mark.parametrize("dtype", DTYPES)
-    @pytest.mark.parametrize("name, method", [(n, m) for n in CONV for m in methods_of(n)])
-    def test_convolutions(self, name, method, dtype, rng):
+    @pytest.mark.parametrize("backend, name, method", threaded())
+    def test_convolutions(self, backend, name, method, dtype, rng):
         shape, weight_shape, *how = CONV[name]
         x, w = random(rng, shape, dtype), random(rng, weight_shape, dtype)
-        kw = {"backend": "native", "method": method}
+        kw = {"backend": backend, "method": method}
         y = fc.conv2d(x, w, None, *how, **kw)
         same_bits(lambda: fc.conv2d(x, w, None, *how, **kw))
         same_bits(lambda: grad.conv2d_input(x.shape, w, y, *how, **kw))
@@ -142,9 +148,10 @@ class TestThreads:
 
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("shape", [(7, 11, 61, 67), (1, 1, 701, 703)], ids=str)
-    def test_planes(self, shape, dtype, rng):
+    @pytest.mark.parametrize("backend", helpers.FAST_BACKENDS)
+    def test_planes(self, backend, shape, dtype, rng):
         x = random(rng, shape, dtype)
-        with fc.using(backend="native"):
+        with fc.using(backend=backend):
             y, indices = fc.max_pool2d(x, 3, 2, 1, return_indices=True)
             same_bits(lambda: fc.max_pool2d(x, 3, 2, 1))
             same_bits(lambda: fc.max_pool2d(x, 3, 2, 1, return_indices=True)[1])
@@ -161,10 +168,11 @@ class TestThreads:
 
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("name", ["relu", "sigmoid", "tanh"])
-    def test_activations(self, name, dtype, rng):
+    @pytest.mark.parametrize("backend", helpers.FAST_BACKENDS)
+    def test_activations(self, backend, name, dtype, rng):
         x = random(rng, (7, 11, 61, 67), dtype)
         function, gradient = getattr(ops, name), getattr(grad, name)
-        with fc.using(backend="native"):
+        with fc.using(backend=backend):
             y = function(x)
             same_bits(lambda: function(x))
             same_bits(lambda: gradient(x, y))
@@ -175,14 +183,15 @@ class TestThreads:
         with fc.using(backend="native", isa=isa):
             same_bits(lambda: fc.conv2d(x, w, activation="tanh"))
 
-    def test_calls_from_several_threads_at_once(self, rng):
+    @pytest.mark.parametrize("backend", helpers.FAST_BACKENDS)
+    def test_calls_from_several_threads_at_once(self, backend, rng):
         from concurrent.futures import ThreadPoolExecutor
 
         x, w = random(rng, (5, 17, 31, 37), "float32"), random(rng, (23, 17, 3, 3), "float32")
-        expected = fc.conv2d(x, w, backend="native").tobytes()
+        expected = fc.conv2d(x, w, backend=backend).tobytes()
 
         def run(threads):
-            with fc.using(num_threads=threads, backend="native"):
+            with fc.using(num_threads=threads, backend=backend):
                 return fc.conv2d(x, w).tobytes()
 
         with ThreadPoolExecutor(4) as pool:

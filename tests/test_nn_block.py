@@ -1,5 +1,7 @@
 """Convolution, activation and pooling as one operation: the same as layer by layer."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from helpers import BACKENDS, DTYPES
@@ -52,6 +54,17 @@ def fused(monkeypatch):
     return found
 
 
+def block_step(activation, pool, dtype):
+    net = network(3, 7, (3, 2), activation, pool, dtype, padding=1)
+    return step(net, np.random.default_rng(0).normal(size=(31, 3, 8, 4)).astype(dtype))
+
+
+@cache  # the plain loops take longer than everything else here
+def expected_step(activation, pool, dtype):
+    with fc.using(backend="reference"):
+        return block_step(activation, pool, dtype)
+
+
 @pytest.mark.parametrize("isa", fc.config.config().get("isa available", [None]))
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("pool", POOLS)
@@ -59,13 +72,10 @@ def fused(monkeypatch):
 def test_a_block_is_its_layers(activation, pool, dtype, isa, fused):
     if activation == pool == "none":
         pytest.skip("a convolution alone is no block")
-    net = network(3, 7, (3, 2), activation, pool, dtype, padding=1)
-    x = np.random.default_rng(0).normal(size=(31, 3, 8, 4)).astype(dtype)
     with fc.using(isa=isa):
-        results = step(net, x)
+        results = block_step(activation, pool, dtype)
     assert all(fused) and fused
-    with fc.using(backend="reference"):
-        expected = step(net, x)
+    expected = expected_step(activation, pool, dtype)
     terms = 31 * 8 * 5
     for result, reference in zip(results, expected, strict=True):
         assert result.shape == reference.shape

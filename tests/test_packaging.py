@@ -37,6 +37,8 @@ def test_extras(project):
     # neither CUDA nor the peers come along unasked
     assert extras["all"] == ["fastconv[numba,train,test]"]
     assert "torch" not in names(extras["test"])
+    # a backend that is not installed goes untested, and unmeasured
+    assert extras["numba"][0] in extras["test"] and extras["numba"][0] in extras["bench"]
 
 
 def test_the_version_stands_in_one_place(project):

@@ -72,7 +72,13 @@ def test_files_that_a_page_names_exist(name):
     for target in re.findall(r"`([\w./-]+(?:\.(?:pyx|pxd|py|md|c|h|json|toml)|/))`", page(name)):
         places = [ROOT, folder, ROOT / "fastconv", ROOT / "csrc"]
         places += [
-            ROOT / part for part in ("fastconv/backends/native", "fastconv/bench", "csrc/kernels")
+            ROOT / part
+            for part in (
+                "fastconv/backends/native",
+                "fastconv/backends/numba",
+                "fastconv/bench",
+                "csrc/kernels",
+            )
         ]
         if target in MADE_ON_THE_WAY:
             continue

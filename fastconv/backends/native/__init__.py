@@ -8,6 +8,7 @@ import os
 from importlib import import_module
 
 from fastconv import config
+from fastconv._threads import usable
 from fastconv.registry import Impl
 
 
@@ -50,19 +51,6 @@ PACK_VECTOR, PACK_ROW = 6, 15
 # what images in the lanes lose to bringing them in and out
 LANES_EFFICIENCY = 0.9
 
-_team_ran = False  # a team of OpenMP threads has run in this process
-_forked = False  # this process was forked from one whose team had run
-
-
-def _after_fork_in_child():
-    # libgomp's threads did not survive the fork; a new team would wait for them for ever
-    global _forked
-    _forked = _forked or _team_ran
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
-
 
 def openmp_runtime():
     """OpenMP support compiled into the drivers, e.g. ``'OpenMP 201511'``, or ``'none'``."""
@@ -94,15 +82,8 @@ def tiles(isa=None):
 
 def _how():
     """Index of the ISA and number of threads for the call at hand."""
-    global _team_ran
     settings = config.current()
-    threads = settings.num_threads
-    if threads > 1:
-        if _forked:
-            threads = 1
-        else:
-            _team_ran = True
-    return ISA_INDEX[settings.isa or BEST_ISA], threads
+    return ISA_INDEX[settings.isa or BEST_ISA], usable(settings.num_threads)
 
 
 def _conv2d(number):
