@@ -227,8 +227,9 @@ def conv_transpose2d(
     if b is not None:
         np.add(result.array, b[:, None, None], out=result.array)
     if activation is not None:
-        row = registry.choose(activation, array_spec(spec.input_shape, dtype), "auto", backend)
-        row.run(None, result.array, result.array)
+        whole = array_spec(spec.input_shape, dtype)
+        row = registry.choose(activation, whole, "auto", backend)
+        row.run(whole, result.array, result.array)
     return result.finish()
 
 
