@@ -132,6 +132,17 @@ class PoolSpec:
     beta: float
 
     @property
+    def row_geometry(self) -> tuple[int, ...] | None:
+        """Where a window is a whole plane: the geometry of one long row for each image.
+
+        Its windows are the image's planes. None for any other pooling.
+        """
+        if (self.R, self.S) != (self.H, self.W) or any(self.padding):
+            return None
+        size = self.H * self.W
+        return (self.N, 1, 1, self.C * size, 1, size, 1, size, 0, 0, 1, 1, 1, self.C)
+
+    @property
     def input_shape(self) -> Four:
         """(N, C, H, W)."""
         return self.N, self.C, self.H, self.W

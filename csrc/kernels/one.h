@@ -4,6 +4,7 @@
 #include "dot.h"
 #include "lanes.h"
 #include "pack.h"
+#include "patches.h"
 #include "pool.h"
 #include "soft_pool.h"
 #include "tile.h"
@@ -45,6 +46,8 @@ static const fc_kernels_f32 FC_TABLE_NAME = {
     .avg_pool = FN(fc_avg_pool),
     .avg_unpool = FN(fc_avg_unpool),
     .max_unpool = FN(fc_max_unpool),
+    .take = FN(fc_take),
+    .give = FN(fc_give),
     .soft_pool = FN(fc_soft_pool),
     .soft_unpool = FN(fc_soft_unpool),
     .avg_pool_lanes = FN(fc_avg_pool_lanes),

@@ -312,6 +312,22 @@ static void OF(check_blocks)(const char *isa, const OF(fc_kernels) * f) {
   free(x), free(dy), free(y), free(maxima), free(means), free(dx), free(grad_max), free(grad_mean);
 }
 
+/* A row of one tap out of an image and back; what lies between its pixels stays. */
+static void OF(check_patches)(const char *isa, const OF(fc_kernels) * f) {
+  const ptrdiff_t n = straddling(f->lanes), stride = between(1, 3), col = between(1, 2) * (between(0, 1) ? 1 : -1);
+  const ptrdiff_t n_x = (n - 1) * stride * (col < 0 ? -col : col) + 1, first = col < 0 ? n_x - 1 : 0;
+  T *x = OF(integers)(n_x), *wanted = OF(copy)(x, n_x), *y = OF(integers)(n), *taken = OF(copy)(y, n);
+  T *expected = OF(copy)(y, n);
+  if (n > 1) x[first + stride * col] = wanted[first + stride * col] = -(T)INFINITY;
+  for (ptrdiff_t i = 0; i < n; ++i) expected[i] = x[first + i * stride * col];
+  f->take(n, x + first, col, stride, taken);
+  OF(same)(isa, "take", taken, expected, n);
+  for (ptrdiff_t i = 0; i < n; ++i) wanted[first + i * stride * col] += y[i];
+  f->give(n, y, x + first, col, stride);
+  OF(same)(isa, "give", x, wanted, n_x);
+  free(x), free(wanted), free(y), free(taken), free(expected);
+}
+
 /* Soft pooling of windows that each hold a pixel of the image, at some beta. */
 static void OF(check_soft_pools)(const char *isa, const OF(fc_kernels) * f) {
   fc_pool g = random_pool();
@@ -363,6 +379,7 @@ static void OF(check)(const char *isa, const OF(fc_kernels) * f) {
   for (int i = 0; i < 60; ++i) OF(check_maps)(isa, f);
   for (int i = 0; i < 400; ++i) OF(check_pools)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_blocks)(isa, f);
+  for (int i = 0; i < 200; ++i) OF(check_patches)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_soft_pools)(isa, f);
 }
 

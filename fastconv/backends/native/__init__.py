@@ -216,20 +216,32 @@ def _avg_pool2d_backward(spec, grad_output, out):
     )
 
 
+def _soft_windows(spec, *arrays):
+    """(geometry, arrays) that fill the lanes also where each plane is one window."""
+    geometry = spec.row_geometry
+    if geometry is None or not all(a.flags.c_contiguous for a in arrays):
+        return spec.geometry, *arrays
+    pixels = [a.shape[2] * a.shape[3] for a in arrays]
+    rows = (a.reshape(spec.N, 1, 1, spec.C * n) for a, n in zip(arrays, pixels, strict=True))
+    return geometry, *rows
+
+
 def _softmax_pool2d(spec, input, out):
-    _planes.softmax_pool2d(spec.geometry, input, spec.beta, out, *_how())
+    geometry, x, y = _soft_windows(spec, input, out)
+    _planes.softmax_pool2d(geometry, x, spec.beta, y, *_how())
 
 
 def _softmax_pool2d_backward(spec, grad_output, input, out):
-    _planes.softmax_pool2d_backward(spec.geometry, grad_output, input, spec.beta, out, *_how())
+    geometry, dy, x, dx = _soft_windows(spec, grad_output, input, out)
+    _planes.softmax_pool2d_backward(geometry, dy, x, spec.beta, dx, *_how())
 
 
 def _unfold(spec, input, out):
-    _planes.unfold(spec.geometry, input, out, _how()[1])
+    _planes.unfold(spec.geometry, input, out, *_how())
 
 
 def _fold(spec, input, out):
-    _planes.fold(spec.geometry, input, out, _how()[1])
+    _planes.fold(spec.geometry, input, out, *_how())
 
 
 def _channel_sum(spec, grad_output, out):

@@ -71,6 +71,8 @@ cdef extern from "fastconv.h" nogil:
                            float*) noexcept nogil
         ptrdiff_t (*max_unpool)(const fc_pool*, const float*, ptrdiff_t, ptrdiff_t, const int64_t*,
                                 ptrdiff_t, ptrdiff_t, float*, ptrdiff_t, ptrdiff_t) noexcept nogil
+        void (*take)(ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t, float*) noexcept nogil
+        void (*give)(ptrdiff_t, const float*, float*, ptrdiff_t, ptrdiff_t) noexcept nogil
         void (*soft_pool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t, float,
                           float*, ptrdiff_t, ptrdiff_t, float*) noexcept nogil
         void (*soft_unpool)(const fc_pool*, const float*, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t,
@@ -116,6 +118,8 @@ cdef extern from "fastconv.h" nogil:
                            double*) noexcept nogil
         ptrdiff_t (*max_unpool)(const fc_pool*, const double*, ptrdiff_t, ptrdiff_t, const int64_t*,
                                 ptrdiff_t, ptrdiff_t, double*, ptrdiff_t, ptrdiff_t) noexcept nogil
+        void (*take)(ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t, double*) noexcept nogil
+        void (*give)(ptrdiff_t, const double*, double*, ptrdiff_t, ptrdiff_t) noexcept nogil
         void (*soft_pool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t, double,
                           double*, ptrdiff_t, ptrdiff_t, double*) noexcept nogil
         void (*soft_unpool)(const fc_pool*, const double*, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t,

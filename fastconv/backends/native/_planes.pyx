@@ -8,7 +8,6 @@ from cython.parallel cimport prange, threadid
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
 
 from fastconv.backends.native._dispatch cimport fc_isa, fc_pool, fc_pool_scratch, fc_soft_pool_scratch, isa_table
 
@@ -312,37 +311,50 @@ cdef inline void inside(const fc_pool* g, ptrdiff_t s, ptrdiff_t* first,
         first[0] = last[0]
 
 
-cdef void unfold_plane(const fc_pool* g, const real* x, const Planes* xp, real* y,
-                       ptrdiff_t y_tap, ptrdiff_t y_pixel) noexcept nogil:
+cdef inline void take(const fc_isa* isa, ptrdiff_t n, const real* x, ptrdiff_t x_col,
+                      ptrdiff_t stride, real* y) noexcept nogil:
+    if real is float:
+        isa.f32.take(n, x, x_col, stride, y)
+    else:
+        isa.f64.take(n, x, x_col, stride, y)
+
+
+cdef inline void give(const fc_isa* isa, ptrdiff_t n, const real* y, real* x, ptrdiff_t x_col,
+                      ptrdiff_t stride) noexcept nogil:
+    if real is float:
+        isa.f32.give(n, y, x, x_col, stride)
+    else:
+        isa.f64.give(n, y, x, x_col, stride)
+
+
+cdef void unfold_plane(const fc_isa* isa, const fc_pool* g, const real* x, const Planes* xp,
+                       real* y, ptrdiff_t y_tap, ptrdiff_t y_pixel) noexcept nogil:
     """y[tap][pixel] = x at that tap of that window, 0 outside."""
     cdef ptrdiff_t r, s, p, q, h, first = 0, last = 0
     cdef const real* x_q
     cdef real* y_p
     for r in range(g.kernel_h):
         for s in range(g.kernel_w):
-            inside(g, s, &first, &last)
             for p in range(g.out_h):
                 h = p * g.stride_h - g.top + r * g.dilation_h
                 y_p = y + (r * g.kernel_w + s) * y_tap + p * g.out_w * y_pixel
+                inside(g, s, &first, &last)
                 if h < 0 or h >= g.height:
-                    for q in range(g.out_w):
-                        y_p[q * y_pixel] = 0
-                    continue
-                x_q = x + h * xp.row + (s * g.dilation_w - g.left) * xp.col
+                    first = last = g.out_w
+                x_q = x + h * xp.row + (s * g.dilation_w - g.left + first * g.stride_w) * xp.col
                 for q in range(first):
                     y_p[q * y_pixel] = 0
-                if y_pixel == 1 and g.stride_w * xp.col == 1:
-                    if last > first:
-                        memcpy(y_p + first, x_q + first, (last - first) * sizeof(real))
+                if y_pixel == 1 and last > first:
+                    take(isa, last - first, x_q, xp.col, g.stride_w, y_p + first)
                 else:
-                    for q in range(first, last):
-                        y_p[q * y_pixel] = x_q[q * g.stride_w * xp.col]
+                    for q in range(last - first):
+                        y_p[(first + q) * y_pixel] = x_q[q * g.stride_w * xp.col]
                 for q in range(last, g.out_w):
                     y_p[q * y_pixel] = 0
 
 
-cdef void fold_plane(const fc_pool* g, const real* y, ptrdiff_t y_tap, ptrdiff_t y_pixel, real* x,
-                     const Planes* xp) noexcept nogil:
+cdef void fold_plane(const fc_isa* isa, const fc_pool* g, const real* y, ptrdiff_t y_tap,
+                     ptrdiff_t y_pixel, real* x, const Planes* xp) noexcept nogil:
     """x = sums of y[tap][pixel] over the windows and taps that lie on a pixel."""
     cdef ptrdiff_t r, s, p, q, h, first = 0, last = 0
     cdef real* x_q
@@ -353,17 +365,18 @@ cdef void fold_plane(const fc_pool* g, const real* y, ptrdiff_t y_tap, ptrdiff_t
     for r in range(g.kernel_h):
         for s in range(g.kernel_w):
             inside(g, s, &first, &last)
+            if first == last:
+                continue
             for p in range(g.out_h):
                 h = p * g.stride_h - g.top + r * g.dilation_h
                 if h < 0 or h >= g.height:
                     continue
-                y_p = y + (r * g.kernel_w + s) * y_tap + p * g.out_w * y_pixel
-                x_q = x + h * xp.row + (s * g.dilation_w - g.left) * xp.col
-                if y_pixel == 1 and g.stride_w * xp.col == 1:
-                    for q in range(first, last):    # as a vector loop
-                        x_q[q] += y_p[q]
+                y_p = y + (r * g.kernel_w + s) * y_tap + (p * g.out_w + first) * y_pixel
+                x_q = x + h * xp.row + (s * g.dilation_w - g.left + first * g.stride_w) * xp.col
+                if y_pixel == 1:
+                    give(isa, last - first, y_p, x_q, xp.col, g.stride_w)
                 else:
-                    for q in range(first, last):
+                    for q in range(last - first):
                         x_q[q * g.stride_w * xp.col] += y_p[q * y_pixel]
 
 
@@ -377,7 +390,8 @@ cdef fc_pool read_patches(tuple geometry) except *:
 
 
 cdef int unfold_of(tuple geometry, const real[:, :, :, :] x, real[:, :, :] y,
-                   int threads) except -1:
+                   int isa_index, int threads) except -1:
+    cdef const fc_isa* isa = isa_table(isa_index)
     cdef fc_pool g = read_patches(geometry)
     cdef Planes xp = planes_of(x.shape, x.strides, sizeof(real))
     cdef ptrdiff_t planes = xp.images * xp.channels, taps = g.kernel_h * g.kernel_w, plane
@@ -388,14 +402,15 @@ cdef int unfold_of(tuple geometry, const real[:, :, :, :] x, real[:, :, :] y,
     cdef real* y0 = &y[0, 0, 0]
     threads = team(y.shape[0] * y.shape[1] * y.shape[2] * sizeof(real), threads)
     for plane in prange(planes, nogil=True, num_threads=threads, schedule="static"):
-        unfold_plane(&g, x0 + plane_at(&xp, plane), &xp,
+        unfold_plane(isa, &g, x0 + plane_at(&xp, plane), &xp,
                      y0 + plane // xp.channels * image + plane % xp.channels * taps * tap, tap,
                      pixel)
     return 0
 
 
 cdef int fold_of(tuple geometry, const real[:, :, :] y, real[:, :, :, :] x,
-                 int threads) except -1:
+                 int isa_index, int threads) except -1:
+    cdef const fc_isa* isa = isa_table(isa_index)
     cdef fc_pool g = read_patches(geometry)
     cdef Planes xp = planes_of(x.shape, x.strides, sizeof(real))
     cdef ptrdiff_t planes = xp.images * xp.channels, taps = g.kernel_h * g.kernel_w, plane
@@ -406,8 +421,8 @@ cdef int fold_of(tuple geometry, const real[:, :, :] y, real[:, :, :, :] x,
     cdef const real* y0 = &y[0, 0, 0]
     threads = team(y.shape[0] * y.shape[1] * y.shape[2] * sizeof(real), threads)
     for plane in prange(planes, nogil=True, num_threads=threads, schedule="static"):
-        fold_plane(&g, y0 + plane // xp.channels * image + plane % xp.channels * taps * tap, tap,
-                   pixel, x0 + plane_at(&xp, plane), &xp)
+        fold_plane(isa, &g, y0 + plane // xp.channels * image + plane % xp.channels * taps * tap,
+                   tap, pixel, x0 + plane_at(&xp, plane), &xp)
     return 0
 
 
@@ -611,20 +626,20 @@ def softmax_pool2d_backward(tuple geometry, grad, x, double beta, out, int isa, 
         soft_unpool_of[double](geometry, grad, x, beta, out, isa, threads)
 
 
-def unfold(tuple geometry, x, out, int threads):
-    """out = the patches of x; a copy, the same on every ISA."""
+def unfold(tuple geometry, x, out, int isa, int threads):
+    """out = the patches of x."""
     if out.itemsize == 4:
-        unfold_of[float](geometry, x, out, threads)
+        unfold_of[float](geometry, x, out, isa, threads)
     else:
-        unfold_of[double](geometry, x, out, threads)
+        unfold_of[double](geometry, x, out, isa, threads)
 
 
-def fold(tuple geometry, patches, out, int threads):
+def fold(tuple geometry, patches, out, int isa, int threads):
     """out = the patches added up where they came from."""
     if out.itemsize == 4:
-        fold_of[float](geometry, patches, out, threads)
+        fold_of[float](geometry, patches, out, isa, threads)
     else:
-        fold_of[double](geometry, patches, out, threads)
+        fold_of[double](geometry, patches, out, isa, threads)
 
 
 def activation(str kind, x, out, int isa, int threads):

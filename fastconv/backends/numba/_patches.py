@@ -312,7 +312,7 @@ def softmax_pool2d(spec, input, out, threads):
     how, taps = _soft(spec, x.itemsize, out.size)
     pieces = _pieces(x.size, x.itemsize, spec.N * spec.C * spec.P, threads)
     blocks = np.empty((pieces, taps * how[-1] + LANES), x.dtype)
-    _soft_pool(pieces)(x, y.array, spec.geometry, *how, blocks)
+    _soft_pool(pieces)(x, y.array, spec.row_geometry or spec.geometry, *how, blocks)
     y.finish()
 
 
@@ -324,5 +324,5 @@ def softmax_pool2d_backward(spec, grad_output, input, out, threads):
     how, taps = _soft(spec, x.itemsize, dy.size)
     pieces = _pieces(x.size, x.itemsize, spec.N * spec.C, threads)
     blocks = np.empty((pieces, 2, (taps + 1) * how[-1] + LANES), x.dtype)
-    _soft_unpool(pieces)(dy, x, dx.array, spec.geometry, *how, blocks)
+    _soft_unpool(pieces)(dy, x, dx.array, spec.row_geometry or spec.geometry, *how, blocks)
     dx.finish()
