@@ -64,6 +64,30 @@ static inline __attribute__((unused)) ptrdiff_t fc_pool_scratch(const fc_pool *g
 #define FC_MAX_UNPOOL_ARGS(T)                                                                    \
   (const fc_pool *g, const T *y, ptrdiff_t y_row, ptrdiff_t y_col, const int64_t *at,            \
    ptrdiff_t at_row, ptrdiff_t at_col, T *dx, ptrdiff_t dx_row, ptrdiff_t dx_col)
+/* kernels/patches.h */
+#define FC_TAKE_ARGS(T)                                                                          \
+  (ptrdiff_t n, const T *x, ptrdiff_t x_col, ptrdiff_t stride, T *y)
+#define FC_GIVE_ARGS(T)                                                                          \
+  (ptrdiff_t n, const T *y, T *x, ptrdiff_t x_col, ptrdiff_t stride)
+/* kernels/soft_pool.h: windows unfolded at a time, so that short columns of them stay in L1 */
+static inline __attribute__((unused)) ptrdiff_t fc_soft_pool_room(const fc_pool *g) {
+  const ptrdiff_t least = FC_MAX_LANES, windows = g->out_h * g->out_w;
+  ptrdiff_t room = 2048 / (g->kernel_h * g->kernel_w);
+  room = room < windows ? room : windows;
+  room = room < 256 ? room : 256;
+  return room < 1 ? least : (room + least - 1) / least * least;
+}
+/* elements of scratch, both ways */
+static inline __attribute__((unused)) ptrdiff_t fc_soft_pool_scratch(const fc_pool *g) {
+  return (2 * g->kernel_h * g->kernel_w + 1) * fc_soft_pool_room(g);
+}
+#define FC_SOFT_POOL_ARGS(T)                                                                     \
+  (const fc_pool *g, ptrdiff_t first, ptrdiff_t last, const T *x, ptrdiff_t x_row,               \
+   ptrdiff_t x_col, T beta, T *y, ptrdiff_t y_row, ptrdiff_t y_col, T *scratch)
+#define FC_SOFT_UNPOOL_ARGS(T)                                                                   \
+  (const fc_pool *g, const T *dy, ptrdiff_t dy_row, ptrdiff_t dy_col, const T *x,                \
+   ptrdiff_t x_row, ptrdiff_t x_col, T beta, T *dx, ptrdiff_t dx_row, ptrdiff_t dx_col,          \
+   T *scratch)
 
 /* kernels/block.h */
 typedef struct {
@@ -97,9 +121,15 @@ typedef struct {
     double(*sum) FC_SUM_ARGS(T);                                                                 \
     void(*max_pool) FC_MAX_POOL_ARGS(T);                                                         \
     void(*max_pool_at) FC_MAX_POOL_AT_ARGS(T);                                                   \
+    void(*min_pool) FC_MAX_POOL_ARGS(T);                                                         \
+    void(*min_pool_at) FC_MAX_POOL_AT_ARGS(T);                                                   \
     void(*avg_pool) FC_AVG_POOL_ARGS(T);                                                         \
     void(*avg_unpool) FC_AVG_UNPOOL_ARGS(T);                                                     \
     ptrdiff_t(*max_unpool) FC_MAX_UNPOOL_ARGS(T);                                                \
+    void(*take) FC_TAKE_ARGS(T);                                                                 \
+    void(*give) FC_GIVE_ARGS(T);                                                                 \
+    void(*soft_pool) FC_SOFT_POOL_ARGS(T);                                                       \
+    void(*soft_unpool) FC_SOFT_UNPOOL_ARGS(T);                                                   \
     void(*avg_pool_lanes) FC_POOL_LANES_ARGS(T);                                                 \
     void(*max_pool_lanes) FC_POOL_LANES_ARGS(T);                                                 \
     /* by activation: none, ReLU, sigmoid, tanh */                                               \

@@ -10,7 +10,19 @@ and sees, and what it equals, in `fastconv.analysis`.
 
 from fastconv import grad
 from fastconv.config import get_num_threads, set_num_threads, show_config, using
-from fastconv.ops import avg_pool2d, choose_conv_method, conv2d, explain, max_pool2d
+from fastconv.ops import (
+    avg_pool2d,
+    choose_conv_method,
+    conv1d,
+    conv2d,
+    conv_transpose2d,
+    explain,
+    fold,
+    max_pool2d,
+    min_pool2d,
+    softmax_pool2d,
+    unfold,
+)
 
 __version__ = "0.1.0"
 
@@ -19,15 +31,21 @@ __all__ = [
     "analysis",
     "avg_pool2d",
     "choose_conv_method",
+    "conv1d",
     "conv2d",
+    "conv_transpose2d",
     "datasets",
     "explain",
+    "fold",
     "get_num_threads",
     "grad",
     "max_pool2d",
+    "min_pool2d",
     "nn",
     "set_num_threads",
     "show_config",
+    "softmax_pool2d",
+    "unfold",
     "using",
 ]
 

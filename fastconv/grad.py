@@ -10,18 +10,45 @@ import numpy as np
 
 from fastconv import registry
 from fastconv._arrays import Result, as_array, batched, converted, dtypes
-from fastconv.ops import elementwise
-from fastconv.spec import array_spec, conv_spec, pool_spec, shape_of, unpool_spec
+from fastconv.ops import (
+    LAYOUT_2D,
+    as_2d,
+    elementwise,
+    out_with_row,
+    patch_spec,
+    with_empty_ends,
+    with_row,
+)
+from fastconv.ops import fold as _fold
+from fastconv.ops import unfold as _unfold
+from fastconv.spec import (
+    array_spec,
+    conv_spec,
+    conv_transpose_spec,
+    pool_spec,
+    shape_of,
+    unpool_spec,
+)
 
 __all__ = [
     "avg_pool2d",
+    "conv1d_bias",
+    "conv1d_input",
+    "conv1d_weight",
     "conv2d_bias",
     "conv2d_input",
     "conv2d_weight",
+    "conv_transpose2d_bias",
+    "conv_transpose2d_input",
+    "conv_transpose2d_weight",
+    "fold",
     "max_pool2d",
+    "min_pool2d",
     "relu",
     "sigmoid",
+    "softmax_pool2d",
     "tanh",
+    "unfold",
 ]
 
 
@@ -194,6 +221,283 @@ def conv2d_bias(grad_output, *, layout="NCHW", backend=None, out=None):
     return result.finish()
 
 
+def _row_size(size, layout):
+    """A one-dimensional size as that of an image of one row."""
+    size = shape_of("input_size", size, 2, 3)
+    at = -1 if layout == "NCL" else -2
+    return (*size[:at], 1, *size[at:])
+
+
+def _without_row(result, out, layout):
+    return out if out is not None else result.squeeze(-2 if layout == "NCL" else -3)
+
+
+def conv1d_input(
+    input_size,
+    weight,
+    grad_output,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    *,
+    layout="NCL",
+    method="auto",
+    backend=None,
+    out=None,
+):
+    """Gradient of `conv1d` with respect to its input.
+
+    Parameters
+    ----------
+    input_size : tuple of int
+        Shape of the input, (N, C, L) or (C, L).
+    weight : array of shape (K, C / groups, S)
+    grad_output : array of shape (N, K, Q) or (K, Q)
+    stride, padding, dilation, groups, layout, method, backend, out
+        As in `fastconv.conv1d`.
+
+    Returns
+    -------
+    array of shape `input_size`
+
+    Raises
+    ------
+    TypeError, ValueError
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv as fc
+    >>> fc.grad.conv1d_input((1, 3), np.array([[[-1.0, 1.0]]]), np.ones((1, 2)))
+    array([[-1.,  0.,  1.]])
+    """
+    dy = with_row("grad_output", as_array("grad_output", grad_output), layout)
+    w = as_array("weight", weight)
+    if w.ndim != 3:
+        raise ValueError(f"weight: expected shape (K, C/groups, S), got {w.shape}")
+    result = conv2d_input(
+        _row_size(input_size, layout),
+        w[:, :, None],
+        dy,
+        *as_2d(stride, padding, dilation),
+        groups,
+        layout=LAYOUT_2D[layout],
+        method=method,
+        backend=backend,
+        out=out_with_row(out, dy.ndim - 1, layout),
+    )
+    return _without_row(result, out, layout)
+
+
+def conv1d_weight(
+    input,
+    weight_size,
+    grad_output,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    *,
+    layout="NCL",
+    method="auto",
+    backend=None,
+    out=None,
+):
+    """Gradient of `conv1d` with respect to its weight.
+
+    Parameters
+    ----------
+    input : array of shape (N, C, L) or (C, L)
+    weight_size : tuple of int
+        (K, C / groups, S).
+    grad_output : array of shape (N, K, Q) or (K, Q)
+    stride, padding, dilation, groups, layout, method, backend, out
+        As in `fastconv.conv1d`.
+
+    Returns
+    -------
+    array of shape `weight_size`
+
+    Raises
+    ------
+    TypeError, ValueError
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv as fc
+    >>> fc.grad.conv1d_weight(np.array([[1.0, 2.0, 4.0]]), (1, 1, 2), np.ones((1, 2)))
+    array([[[3., 6.]]])
+    """
+    x = with_row("input", as_array("input", input), layout)
+    size = shape_of("weight_size", weight_size, 3)
+    result = conv2d_weight(
+        x,
+        (*size[:2], 1, size[2]),
+        with_row("grad_output", as_array("grad_output", grad_output), layout),
+        *as_2d(stride, padding, dilation),
+        groups,
+        layout=LAYOUT_2D[layout],
+        method=method,
+        backend=backend,
+        out=out_with_row(out, 3, "NCL"),
+    )
+    return _without_row(result, out, "NCL")
+
+
+def conv1d_bias(grad_output, *, layout="NCL", backend=None, out=None):
+    """Gradient of `conv1d` with respect to its bias: the sum over lines and places.
+
+    Parameters
+    ----------
+    grad_output : array of shape (N, K, Q) or (K, Q)
+    layout, backend, out
+        As in `fastconv.conv1d`.
+
+    Returns
+    -------
+    array of shape (K,)
+
+    Raises
+    ------
+    TypeError, ValueError
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv as fc
+    >>> fc.grad.conv1d_bias(np.ones((2, 3, 4)))
+    array([8., 8., 8.])
+    """
+    dy = with_row("grad_output", as_array("grad_output", grad_output), layout)
+    return conv2d_bias(dy, layout=LAYOUT_2D[layout], backend=backend, out=out)
+
+
+def conv_transpose2d_input(
+    input_size,
+    weight,
+    grad_output,
+    stride=1,
+    padding=0,
+    output_padding=0,
+    groups=1,
+    dilation=1,
+    *,
+    layout="NCHW",
+    method="auto",
+    backend=None,
+    out=None,
+):
+    """Gradient of `conv_transpose2d` with respect to its input: `conv2d` of `grad_output`.
+
+    Parameters
+    ----------
+    input_size : tuple of int
+        Shape of the input, (N, C, H, W) or (C, H, W).
+    weight : array of shape (C, K / groups, R, S)
+    grad_output : array of shape (N, K, H', W') or (K, H', W')
+    stride, padding, output_padding, groups, dilation, layout, method, backend, out
+        As in `fastconv.conv_transpose2d`.
+
+    Returns
+    -------
+    array of shape `input_size`
+
+    Raises
+    ------
+    TypeError, ValueError
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv as fc
+    >>> weight = np.array([[[[1.0, 2.0]]]])
+    >>> fc.grad.conv_transpose2d_input((1, 1, 2), weight, np.array([[[1.0, 0.0, 1.0]]]))
+    array([[[1., 2.]]])
+    """
+    w, dy = as_array("weight", weight), as_array("grad_output", grad_output)
+    dtype, target = dtypes(w, dy)
+    shape, has_batch = _shape("input_size", input_size, layout)
+    dy, dy_has_batch = batched("grad_output", dy, layout)
+    _same_batch("grad_output", dy_has_batch, "input_size", has_batch)
+    spec = conv_transpose_spec(
+        shape, w.shape, stride, padding, output_padding, groups, dilation, dtype
+    )
+    _checked("grad_output", dy, spec.input_shape)
+    impl = registry.choose("conv2d", spec, method, backend)
+    w = np.ascontiguousarray(converted("weight", w, dtype))
+    dy = converted("grad_output", dy, dtype)
+    result = Result(shape, dtype, out, target, (w, dy), has_batch, layout)
+    if spec.output_shape == shape:
+        impl.run(spec, dy, w, None, result.array, None)
+    else:  # output_padding made windows that no input pixel has
+        more = np.empty(spec.output_shape, dtype)
+        impl.run(spec, dy, w, None, more, None)
+        result.array[...] = more[:, :, : shape[2], : shape[3]]
+    return result.finish()
+
+
+def conv_transpose2d_weight(
+    input,
+    weight_size,
+    grad_output,
+    stride=1,
+    padding=0,
+    output_padding=0,
+    groups=1,
+    dilation=1,
+    *,
+    layout="NCHW",
+    method="auto",
+    backend=None,
+    out=None,
+):
+    """Gradient of `conv_transpose2d` with respect to its weight.
+
+    It is that of `conv2d` with input and output exchanged.
+
+    Parameters
+    ----------
+    input : array of shape (N, C, H, W) or (C, H, W)
+    weight_size : tuple of int
+        (C, K / groups, R, S).
+    grad_output : array of shape (N, K, H', W') or (K, H', W')
+    stride, padding, output_padding, groups, dilation, layout, method, backend, out
+        As in `fastconv.conv_transpose2d`.
+
+    Returns
+    -------
+    array of shape `weight_size`
+
+    Raises
+    ------
+    TypeError, ValueError
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv as fc
+    >>> image, grad = np.array([[[1.0, 2.0]]]), np.array([[[1.0, 10.0, 100.0]]])
+    >>> fc.grad.conv_transpose2d_weight(image, (1, 1, 1, 2), grad)
+    array([[[[ 21., 210.]]]])
+    """
+    x, dy = as_array("input", input), as_array("grad_output", grad_output)
+    dtype, target = dtypes(x, dy)
+    x, has_batch = batched("input", x, layout)
+    dy, dy_has_batch = batched("grad_output", dy, layout)
+    _same_batch("grad_output", dy_has_batch, "input", has_batch)
+    weight_shape = shape_of("weight_size", weight_size, 4)
+    spec = conv_transpose_spec(
+        x.shape, weight_shape, stride, padding, output_padding, groups, dilation, dtype
+    )
+    _checked("grad_output", dy, spec.input_shape)
+    impl = registry.choose("conv2d_weight", spec, method, backend)
+    x = with_empty_ends(converted("input", x, dtype), spec)
+    dy = converted("grad_output", dy, dtype)
+    result = Result(spec.weight_shape, dtype, out, target, (x, dy), contiguous=True)
+    impl.run(spec, dy, x, result.array)
+    return result.finish()
+
+
+conv_transpose2d_bias = conv2d_bias
+
+
 def max_pool2d(grad_output, indices, input_size, *, layout="NCHW", backend=None, out=None):
     """Gradient of `max_pool2d` with respect to its input.
 
@@ -248,6 +552,152 @@ def max_pool2d(grad_output, indices, input_size, *, layout="NCHW", backend=None,
     result = Result(shape, dtype, out, target, (dy, indices), has_batch, layout)
     impl.run(spec, dy, indices, result.array)
     return result.finish()
+
+
+def min_pool2d(grad_output, indices, input_size, *, layout="NCHW", backend=None, out=None):
+    """Gradient of `min_pool2d` with respect to its input.
+
+    Each value of `grad_output` goes to the pixel that was its window's minimum: the same as
+    `max_pool2d` with the indices of the minima.
+
+    Parameters
+    ----------
+    grad_output, indices, input_size, layout, backend, out
+        As in `max_pool2d`.
+
+    Returns
+    -------
+    array of shape `input_size`
+
+    Raises
+    ------
+    TypeError, ValueError
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv as fc
+    >>> _, places = fc.min_pool2d(np.array([[[3.0, 1.0]]]), (1, 2), return_indices=True)
+    >>> fc.grad.min_pool2d(np.array([[[5.0]]]), places, (1, 1, 2))
+    array([[[0., 5.]]])
+    """
+    return max_pool2d(grad_output, indices, input_size, layout=layout, backend=backend, out=out)
+
+
+def softmax_pool2d(
+    grad_output,
+    input,
+    kernel_size,
+    stride=None,
+    padding=0,
+    beta=1.0,
+    *,
+    layout="NCHW",
+    backend=None,
+    out=None,
+):
+    """Gradient of `softmax_pool2d` with respect to its input.
+
+    A pixel x with the share u of its window's sum, whose result is y, gets
+    ``grad_output * u * (1 + beta * (x - y))``.
+
+    Parameters
+    ----------
+    grad_output : array of shape (N, C, P, Q) or (C, P, Q)
+    input : array of shape (N, C, H, W) or (C, H, W)
+        What was pooled.
+    kernel_size, stride, padding, beta, layout, backend, out
+        As in `fastconv.softmax_pool2d`.
+
+    Returns
+    -------
+    array of the shape of `input`
+
+    Raises
+    ------
+    TypeError, ValueError
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv as fc
+    >>> fc.grad.softmax_pool2d(np.array([[[4.0]]]), np.ones((1, 2, 2)), 2)
+    array([[[1., 1.],
+            [1., 1.]]])
+    """
+    dy, x = as_array("grad_output", grad_output), as_array("input", input)
+    dtype, target = dtypes(dy, x)
+    x, has_batch = batched("input", x, layout)
+    dy, dy_has_batch = batched("grad_output", dy, layout)
+    _same_batch("grad_output", dy_has_batch, "input", has_batch)
+    spec = pool_spec(x.shape, kernel_size, stride, padding, dtype=dtype, beta=beta)
+    _checked("grad_output", dy, spec.output_shape)
+    impl = registry.choose("softmax_pool2d_backward", spec, "auto", backend)
+    x, dy = converted("input", x, dtype), converted("grad_output", dy, dtype)
+    result = Result(spec.input_shape, dtype, out, target, (dy, x), has_batch, layout)
+    impl.run(spec, dy, x, result.array)
+    return result.finish()
+
+
+def unfold(
+    grad_output, input_size, kernel_size, dilation=1, padding=0, stride=1, *, backend=None, out=None
+):
+    """Gradient of `unfold` with respect to its input: `fold`, its transpose.
+
+    Parameters
+    ----------
+    grad_output : array of shape (N, C * R * S, P * Q) or (C * R * S, P * Q)
+    input_size : tuple of int
+        Shape of the input.
+    kernel_size, dilation, padding, stride, backend, out
+        As in `fastconv.unfold`.
+
+    Returns
+    -------
+    array of shape `input_size`
+
+    Raises
+    ------
+    TypeError, ValueError
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv as fc
+    >>> fc.grad.unfold(np.ones((2, 2)), (1, 1, 3), (1, 2))
+    array([[[1., 2., 1.]]])
+    """
+    dy = as_array("grad_output", grad_output)
+    dtype, _ = dtypes(dy)
+    shape, has_batch = _shape("input_size", input_size)
+    spec = patch_spec(shape, kernel_size, dilation, padding, stride, dtype)
+    patches = (spec.N, spec.C * spec.R * spec.S, spec.P * spec.Q)
+    _checked("grad_output", dy, patches if has_batch else patches[1:])
+    return _fold(dy, shape[2:], kernel_size, dilation, padding, stride, backend=backend, out=out)
+
+
+def fold(grad_output, kernel_size, dilation=1, padding=0, stride=1, *, backend=None, out=None):
+    """Gradient of `fold` with respect to its input: `unfold`, its transpose.
+
+    Parameters
+    ----------
+    grad_output : array of shape (N, C, H, W) or (C, H, W)
+    kernel_size, dilation, padding, stride, backend, out
+        As in `fastconv.fold`.
+
+    Returns
+    -------
+    array of shape (N, C * R * S, P * Q) or (C * R * S, P * Q)
+
+    Raises
+    ------
+    TypeError, ValueError
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv as fc
+    >>> fc.grad.fold(np.array([[[1.0, 2.0, 4.0]]]), (1, 2))
+    array([[1., 2.],
+           [2., 4.]])
+    """
+    return _unfold(grad_output, kernel_size, dilation, padding, stride, backend=backend, out=out)
 
 
 def avg_pool2d(

@@ -7,6 +7,7 @@ and then look the spec up in a cache, so that a repeated call costs about a micr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import index
@@ -20,6 +21,7 @@ __all__ = [
     "UnpoolSpec",
     "array_spec",
     "conv_spec",
+    "conv_transpose_spec",
     "pool_spec",
     "unpool_spec",
 ]
@@ -105,6 +107,8 @@ class PoolSpec:
         `divisor_override` is given.
     geometry : tuple of int
         (N, C, H, W, R, S, stride_h, stride_w, top, left, dilation_h, dilation_w, P, Q).
+    beta : float
+        Of soft pooling: 0 is the mean, infinity would be the maximum.
     """
 
     N: int
@@ -125,6 +129,18 @@ class PoolSpec:
     row_counts: tuple[int, ...]
     col_counts: tuple[int, ...]
     geometry: tuple[int, ...]
+    beta: float
+
+    @property
+    def row_geometry(self) -> tuple[int, ...] | None:
+        """Where a window is a whole plane: the geometry of one long row for each image.
+
+        Its windows are the image's planes. None for any other pooling.
+        """
+        if (self.R, self.S) != (self.H, self.W) or any(self.padding):
+            return None
+        size = self.H * self.W
+        return (self.N, 1, 1, self.C * size, 1, size, 1, size, 0, 0, 1, 1, 1, self.C)
 
     @property
     def input_shape(self) -> Four:
@@ -195,6 +211,18 @@ def _integer(name: str, value, least: int) -> int:
     if value >= _LIMIT:
         raise ValueError(f"{name}: expected less than 2**31, got {value}")
     return value
+
+
+def _finite(name: str, value) -> float:
+    if isinstance(value, (bool, np.bool_, str)):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected a number, got {value!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{name}: expected a finite number, got {number}")
+    return number
 
 
 def shape_of(name: str, value, *lengths: int) -> tuple[int, ...]:
@@ -365,6 +393,99 @@ def _conv_spec(input_shape, weight_shape, stride, padding, dilation, groups, dty
     return ConvSpec(N, C, H, W, K, R, S, stride, padding, dilation, groups, P, Q, dtype, geometry)
 
 
+def conv_transpose_spec(
+    input_shape,
+    weight_shape,
+    stride=1,
+    padding=0,
+    output_padding=0,
+    groups=1,
+    dilation=1,
+    dtype=np.float32,
+) -> ConvSpec:
+    """The spec of the convolution whose transpose maps `input_shape` to that convolution's input.
+
+    Parameters
+    ----------
+    input_shape : tuple of four int
+        (N, C, H, W).
+    weight_shape : tuple of four int
+        (C, K/groups, R, S).
+    stride, dilation : int or pair
+    padding : int, pair or ((top, bottom), (left, right))
+        Pixels that are cropped from the output.
+    output_padding : int or pair
+        Pixels added at the output's end; smaller than the stride or the dilation.
+    groups : int
+    dtype : dtype
+
+    Returns
+    -------
+    ConvSpec
+        Its input is the transpose's output, of
+        ``H' = (H - 1) stride - top - bottom + dilation (R - 1) + output_padding + 1`` rows; its P
+        and Q are H and W, or more where `output_padding` reaches the stride.
+
+    Raises
+    ------
+    TypeError, ValueError
+
+    Examples
+    --------
+    >>> conv_transpose_spec((1, 8, 5, 5), (8, 3, 4, 4), stride=2, padding=1).input_shape
+    (1, 3, 10, 10)
+    """
+    stride = pair("stride", stride)
+    dilation = pair("dilation", dilation)
+    extra = pair("output_padding", output_padding, 0)
+    groups = _integer("groups", groups, 1)
+    if len(input_shape) != 4:
+        raise ValueError(f"input: expected shape (N, C, H, W), got {tuple(input_shape)}")
+    if len(weight_shape) != 4:
+        raise ValueError(f"weight: expected shape (C, K/groups, R, S), got {tuple(weight_shape)}")
+    if isinstance(padding, str):
+        raise TypeError(f"padding: expected integers, got {padding!r}")
+    N, C, *extent = input_shape
+    filters, k, *kernel = weight_shape
+    padding = _padding(padding, extent, kernel, stride, dilation)
+    if C < 1 or min(extent) < 1:
+        raise ValueError(
+            f"input: expected C, H and W of at least 1, got shape {tuple(input_shape)}"
+        )
+    if filters != C or k < 1 or min(kernel) < 1:
+        raise ValueError(
+            f"weight: expected shape (C, K/groups, R, S) with the input's C = {C} and nothing "
+            f"empty, got {tuple(weight_shape)}"
+        )
+    if C % groups:
+        raise ValueError(f"groups: expected a divisor of the {C} input channels, got {groups}")
+    if any(e >= max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True)):
+        raise ValueError(
+            f"output_padding: expected less than the stride {stride} or the dilation {dilation}, "
+            f"got {extra}"
+        )
+    size = tuple(
+        (n - 1) * s - before - after + d * (r - 1) + e + 1
+        for n, s, before, after, d, r, e in zip(
+            extent, stride, padding[::2], padding[1::2], dilation, kernel, extra, strict=True
+        )
+    )
+    if min(size) < 1:
+        raise ValueError(
+            f"padding: (top, bottom, left, right) = {padding} crops everything: the output would "
+            f"be {max(size[0], 0)}x{max(size[1], 0)}"
+        )
+    return _conv_spec(
+        (N, k * groups, *size),
+        tuple(weight_shape),
+        stride,
+        padding,
+        dilation,
+        groups,
+        np.dtype(dtype),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class BlockSpec:
     """A convolution, its activation and a pooling whose windows do not overlap.
@@ -400,6 +521,7 @@ def pool_spec(
     dtype=np.float32,
     count_include_pad=True,
     divisor_override=None,
+    beta=1.0,
 ) -> PoolSpec:
     """The spec of a pooling.
 
@@ -419,6 +541,7 @@ def pool_spec(
     dtype : dtype
     count_include_pad : bool
     divisor_override : int, optional
+    beta : float
 
     Returns
     -------
@@ -455,6 +578,7 @@ def pool_spec(
         np.dtype(dtype),
         bool(count_include_pad),
         divisor_override,
+        _finite("beta", beta),
     )
 
 
@@ -499,6 +623,7 @@ def _pool_spec(
     dtype,
     count_include_pad,
     divisor_override,
+    beta,
 ) -> PoolSpec:
     N, C, H, W = input_shape
     R, S = kernel
@@ -539,4 +664,5 @@ def _pool_spec(
         _window_counts(H, R, stride[0], top, bottom, P, count_include_pad),
         _window_counts(W, S, stride[1], left, right, Q, count_include_pad),
         (N, C, H, W, R, S, *stride, top, left, *dilation, P, Q),
+        beta,
     )

@@ -160,9 +160,21 @@ def specs(op, dtype):
         planes = [(0, 3, 4, 5), (1, 1, 1, 1), (3, 2, 5, 7)]
         planes += [(2, 3, 1, n) for n in straddling(lanes)]
         return {str(shape): array_spec(shape, dt) for shape in planes}
-    if op.startswith("max_pool2d"):
+    if op in ("unfold", "fold"):
+        return {
+            f"{name}": conv_spec(x, (1, x[1], *w[2:]), *args[:3], 1, dt)
+            for name, (x, w, *args) in _conv_shapes(dtype).items()
+        }
+    if op.startswith("softmax_pool2d"):
+        betas = {"": 1.0, "beta 0": 0.0, "beta -3": -3.0, "beta 20": 20.0}
+        return {
+            f"{name}, {beta}".rstrip(", "): pool_spec(*args, dt, beta=betas[beta])
+            for (name, args), beta in product(_pool_shapes(dtype, True).items(), betas)
+            if beta == "" or name in ("3, stride 2, ceil", "unequal", "dilation 2")
+        }
+    if op.startswith(("max_pool2d", "min_pool2d")):
         pools = {name: pool_spec(*a, dt) for name, a in _pool_shapes(dtype, True).items()}
-        if op == "max_pool2d":
+        if op != "max_pool2d_backward":
             return pools
         return {n: unpool_spec(p.input_shape, p.output_shape, dt) for n, p in pools.items()}
     if op.startswith("avg_pool2d"):
@@ -189,8 +201,14 @@ def shapes(op, spec):
         return (spec.shape,), spec.shape[1:2]
     if op == "max_pool2d_backward":
         return ((spec.N, spec.C, spec.P, spec.Q),) * 2, (spec.N, spec.C, spec.H, spec.W)
-    if op in ("max_pool2d", "avg_pool2d"):
+    if op in ("max_pool2d", "min_pool2d", "avg_pool2d", "softmax_pool2d"):
         return (spec.input_shape,), spec.output_shape
+    if op == "softmax_pool2d_backward":
+        return (spec.output_shape, spec.input_shape), spec.input_shape
+    if op in ("unfold", "fold"):
+        patches = (spec.N, spec.C * spec.R * spec.S, spec.P * spec.Q)
+        ends = spec.input_shape, patches
+        return ((ends[0],), ends[1]) if op == "unfold" else ((ends[1],), ends[0])
     if op == "avg_pool2d_backward":
         return (spec.output_shape,), spec.input_shape
     return (spec.shape,) * (2 if op.endswith("_backward") else 1), spec.shape
@@ -214,7 +232,7 @@ def operands(op, spec, rng, draw=uniform):
 
 
 def call(row, spec, inputs, out=None, *, activation=None, with_indices=True):
-    """Run a row; (output,), or (output, indices) for max_pool2d.
+    """Run a row; (output,), or (output, indices) for max_pool2d and min_pool2d.
 
     What the row leaves unwritten of an output that it is not given is NaN, or -1.
     """
@@ -222,7 +240,7 @@ def call(row, spec, inputs, out=None, *, activation=None, with_indices=True):
         out = np.full(shapes(row.op, spec)[1], np.nan, spec.dtype)
     if row.op == "conv2d":
         row.run(spec, *inputs, out, activation)
-    elif row.op == "max_pool2d":
+    elif row.op in ("max_pool2d", "min_pool2d"):
         indices = np.full(spec.output_shape, -1) if with_indices else None
         row.run(spec, *inputs, out, indices)
         return (out, indices) if with_indices else (out,)
@@ -245,7 +263,13 @@ def length(op, spec):
         return spec.P * spec.Q
     if op.startswith("avg_pool2d"):
         return spec.R * spec.S + 1
-    return 0 if op in ("max_pool2d", "relu", "relu_backward") else 4
+    if op.startswith("softmax_pool2d"):
+        # the exponent beta x is rounded before its power is taken
+        return (spec.R * spec.S + 4) * (2 + abs(spec.beta))
+    if op == "fold":
+        return spec.R * spec.S
+    exact = ("max_pool2d", "min_pool2d", "unfold", "relu", "relu_backward")
+    return 0 if op in exact else 4
 
 
 # -- memory: arrays inside larger buffers, to see what is read and written beside them

@@ -337,7 +337,7 @@ ERRORS = {
     "explain, op": (
         lambda: fc.explain("conv", X.shape, W.shape),
         ValueError,
-        "op: expected one of conv2d, .*tanh_backward, got 'conv'",
+        "op: expected one of conv1d, conv2d, .*tanh_backward, got 'conv'",
     ),
     "explain, nothing but the input": (
         lambda: fc.explain("conv2d", X.shape),
@@ -348,6 +348,106 @@ ERRORS = {
         lambda: fc.explain("conv2d", X.shape[2:], W.shape),
         ValueError,
         r"input_shape: expected 3 or 4 sizes, got \(6, 7\)",
+    ),
+    # one dimension, the transpose, patches
+    "conv1d, input": (
+        lambda: fc.conv1d(X, W[0]),
+        ValueError,
+        r"input: expected shape \(N, C, L\) or \(C, L\), got \(2, 4, 6, 7\)",
+    ),
+    "conv1d, weight": (
+        lambda: fc.conv1d(X[0], W),
+        ValueError,
+        r"weight: expected shape \(K, C/groups, S\), got \(6, 4, 3, 3\)",
+    ),
+    "conv1d, layout": (
+        lambda: fc.conv1d(X[0], W[0], layout="NCHW"),
+        ValueError,
+        "layout: expected NCL or NLC, got 'NCHW'",
+    ),
+    "conv1d, stride": (
+        lambda: fc.conv1d(X[0], np.ones((5, 6, 3)), stride=(1, 2)),
+        ValueError,
+        r"stride: expected one integer, got 2: \(1, 2\)",
+    ),
+    "conv1d, padding": (
+        lambda: fc.conv1d(X[0], np.ones((5, 6, 3)), padding=((1, 2, 3),)),
+        ValueError,
+        r"padding: expected \(\(left, right\),\), got \(\(1, 2, 3\),\)",
+    ),
+    "conv1d, out": (
+        lambda: fc.conv1d(X[0], np.ones((5, 6, 3)), out=np.ones((4, 5, 1, 5))),
+        ValueError,
+        r"out: expected 3 axes, got shape \(4, 5, 1, 5\)",
+    ),
+    "conv_transpose2d, weight": (
+        lambda: fc.conv_transpose2d(X, W),
+        ValueError,
+        r"weight: expected shape \(C, K/groups, R, S\) with the input's C = 4 and nothing empty, "
+        r"got \(6, 4, 3, 3\)",
+    ),
+    "conv_transpose2d, axes of the weight": (
+        lambda: fc.conv_transpose2d(X, W[0]),
+        ValueError,
+        r"weight: expected shape \(C, K/groups, R, S\), got \(4, 3, 3\)",
+    ),
+    "conv_transpose2d, empty": (
+        lambda: fc.conv_transpose2d(X[:, :, :0], W[:4]),
+        ValueError,
+        r"input: expected C, H and W of at least 1, got shape \(2, 4, 0, 7\)",
+    ),
+    "conv_transpose2d, named padding": (
+        lambda: fc.conv_transpose2d(X, W[:4], padding="same"),
+        TypeError,
+        "padding: expected integers, got 'same'",
+    ),
+    "conv_transpose2d, padding": (
+        lambda: fc.conv_transpose2d(X, W[:4], padding=4),
+        ValueError,
+        r"padding: \(top, bottom, left, right\) = \(4, 4, 4, 4\) crops everything: "
+        "the output would be 0x1",
+    ),
+    "conv_transpose2d, groups": (
+        lambda: fc.conv_transpose2d(X, W[:4], groups=3),
+        ValueError,
+        "groups: expected a divisor of the 4 input channels, got 3",
+    ),
+    "output_padding": (
+        lambda: fc.conv_transpose2d(X, W[:4], stride=2, output_padding=(1, 2)),
+        ValueError,
+        r"output_padding: expected less than the stride \(2, 2\) or the dilation \(1, 1\), "
+        r"got \(1, 2\)",
+    ),
+    "beta, infinite": (
+        lambda: fc.softmax_pool2d(X, 2, beta=np.inf),
+        ValueError,
+        "beta: expected a finite number, got inf",
+    ),
+    "beta, text": (
+        lambda: fc.softmax_pool2d(X, 2, beta="1"),
+        TypeError,
+        "beta: expected a number, got '1'",
+    ),
+    "beta, list": (
+        lambda: fc.softmax_pool2d(X, 2, beta=[1]),
+        TypeError,
+        r"beta: expected a number, got \[1\]",
+    ),
+    "fold, axes": (
+        lambda: fc.fold(X, 3, 2),
+        ValueError,
+        r"input: expected shape \(N, C\*R\*S, P\*Q\) or \(C\*R\*S, P\*Q\), "
+        r"got \(2, 4, 6, 7\)",
+    ),
+    "fold, rows": (
+        lambda: fc.fold(X[0], 3, 2),
+        ValueError,
+        r"input: expected a multiple of 2x2 rows, got shape \(4, 6, 7\)",
+    ),
+    "fold, columns": (
+        lambda: fc.fold(np.ones((8, 7)), 3, 2),
+        ValueError,
+        r"input: expected 2x2 = 4 columns for an output of 3x3, got shape \(1, 8, 7\)",
     ),
     # settings
     "num_threads, zero": (

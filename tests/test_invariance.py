@@ -52,6 +52,11 @@ def isa_specs(op, isa, dtype):
         }
     if op == "conv2d_bias":
         return {"sum": array_spec((3, 4, 3, 2 * lanes + 1), dt)}
+    if op in ("unfold", "fold"):
+        return {
+            "plain": conv_spec((2, 3, 4, 2 * lanes + 1), (1, 3, 2, 3), 1, 1, dtype=dt),
+            "stride": conv_spec((1, 2, 7, 3 * lanes), (1, 2, 3, 2), (2, 3), 1, (1, 2), dtype=dt),
+        }
     if "pool" in op:
         pools = {
             "2": pool_spec((1, 2, 4, 4 * lanes + 3), 2, dtype=dt),
@@ -154,6 +159,12 @@ class TestThreads:
             same_bits(lambda: grad.max_pool2d(y, indices, shape))
             same_bits(lambda: grad.avg_pool2d(y, shape, 3, 2, 1))
             same_bits(lambda: grad.conv2d_bias(x))
+            same_bits(lambda: fc.min_pool2d(x, 3, 2, 1))
+            same_bits(lambda: fc.softmax_pool2d(x, 3, 2, 1))
+            same_bits(lambda: grad.softmax_pool2d(y, x, 3, 2, 1))
+            columns = fc.unfold(x, 2, stride=2)
+            same_bits(lambda: fc.unfold(x, 2, stride=2))
+            same_bits(lambda: fc.fold(columns, shape[2:], 2, stride=2))
 
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("name", ["relu", "sigmoid", "tanh"])

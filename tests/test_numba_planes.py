@@ -3,6 +3,7 @@
 The small arrays of the other tests run in one piece.
 """
 
+import dataclasses
 from importlib import import_module
 
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 from helpers import REFERENCE, call, operands
 from tolerance import assert_close
 
-from fastconv.spec import array_spec, pool_spec, unpool_spec
+from fastconv.spec import array_spec, conv_spec, pool_spec, unpool_spec
 
 pytest.importorskip("numba")
 _planes = import_module("fastconv.backends.numba._planes")
+_patches = import_module("fastconv.backends.numba._patches")
 
 POOLS = {
     "2x2, short rows": pool_spec((3, 2, 6, 10), 2),
@@ -29,11 +31,12 @@ def run(op, spec, inputs, threads):
     """Outputs of a function of `_planes`."""
     x, *more = inputs
     out = np.empty(spec.input_shape if "backward" in op else spec.output_shape, x.dtype)
-    if op == "max_pool2d":
+    if op in ("max_pool2d", "min_pool2d"):
+        pool = getattr(_planes, op)
         at = np.empty(spec.output_shape, np.int64)
-        _planes.max_pool2d(spec, x, out, at, threads)
+        pool(spec, x, out, at, threads)
         alone = np.empty_like(out)
-        _planes.max_pool2d(spec, x, alone, None, threads)
+        pool(spec, x, alone, None, threads)
         np.testing.assert_array_equal(alone, out)
         return out, at
     getattr(_planes, op)(spec, x, *more, out, threads)
@@ -59,6 +62,9 @@ def test_pieces(name, rng, monkeypatch):
         got = run("max_pool2d", spec, (x,), threads)
         np.testing.assert_array_equal(got[0], best)
         np.testing.assert_array_equal(got[1], at)
+        got = run("min_pool2d", spec, (-x,), threads)
+        np.testing.assert_array_equal(got[0], -best)
+        np.testing.assert_array_equal(got[1], at)
         (got,) = run("avg_pool2d", spec, (finite,), threads)
         assert_close(got, mean, length=length, magnitude=np.abs(finite).max())
         (got,) = run("avg_pool2d_backward", spec, (dy,), threads)
@@ -66,6 +72,50 @@ def test_pieces(name, rng, monkeypatch):
         got = np.empty_like(x)
         _planes.max_pool2d_backward(unpool, dy, at, got, threads)
         assert_close(got, back, length=length, magnitude=np.abs(dy).max())
+
+
+@pytest.mark.parametrize("name", POOLS)
+@pytest.mark.parametrize("beta", [1.5, -1.5])
+def test_soft_pooling_in_pieces_and_blocks(name, beta, rng, monkeypatch):
+    """Blocks of one vector: rows, planes and pieces end in the midst of one."""
+    monkeypatch.setattr(_planes, "SERIAL_BYTES", 0)
+    spec = dataclasses.replace(POOLS[name], beta=beta)
+    x = rng.standard_normal(spec.input_shape).astype(np.float32)
+    dy = rng.standard_normal(spec.output_shape).astype(np.float32)
+    mean, back = np.empty_like(dy), np.empty_like(x)
+    REFERENCE["softmax_pool2d"].run(spec, x, mean)
+    REFERENCE["softmax_pool2d_backward"].run(spec, dy, x, back)
+    found = set()
+    for block in (_patches.BLOCK, 1):
+        monkeypatch.setattr(_patches, "BLOCK", block)
+        for threads in (1, 2, 5):
+            got, got_back = np.empty_like(dy), np.empty_like(x)
+            _patches.softmax_pool2d(spec, x, got, threads)
+            _patches.softmax_pool2d_backward(spec, dy, x, got_back, threads)
+            found.add(got.tobytes())
+    length = 4 * (spec.R * spec.S + 4)
+    assert len(found) == 1
+    size = np.abs(x).max()
+    assert_close(got, mean, length=length, magnitude=size)
+    rise = np.abs(dy).max() * (1 + abs(beta) * 2 * size)
+    assert_close(got_back, back, length=length, magnitude=rise)
+
+
+@pytest.mark.parametrize("how", [(1, 1, 1), (2, 0, 1), ((3, 2), (2, 1), (1, 2))], ids=str)
+def test_patches_in_pieces(how, rng, monkeypatch):
+    monkeypatch.setattr(_planes, "SERIAL_BYTES", 0)
+    spec = conv_spec((3, 2, 7, 37), (1, 2, 3, 2), *how)
+    x = rng.integers(-4, 5, spec.input_shape).astype(np.float32)
+    columns = np.empty((3, 2 * 3 * 2, spec.P * spec.Q), np.float32)
+    back = np.empty_like(x)
+    REFERENCE["unfold"].run(spec, x, columns)
+    REFERENCE["fold"].run(spec, columns, back)
+    for threads in (1, 2, 5):
+        got, got_back = np.full_like(columns, np.nan), np.full_like(x, np.nan)
+        _patches.unfold(spec, x, got, threads)
+        np.testing.assert_array_equal(got, columns)
+        _patches.fold(spec, columns, got_back, threads)
+        np.testing.assert_array_equal(got_back, back)
 
 
 @pytest.mark.parametrize("threads", [1, 3])

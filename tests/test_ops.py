@@ -31,7 +31,7 @@ def cases(rows, names=None):
 def few(op, dtype):
     """Names of a few specs: for tests of how arrays lie in memory."""
     lanes = helpers.tiles()[dtype]["lanes"]
-    if op in ("conv2d", "conv2d_input", "conv2d_weight"):
+    if op in ("conv2d", "conv2d_input", "conv2d_weight", "unfold", "fold"):
         return ("five images", "1x1", "1x1, stride", "dilation, stride, groups",
                 f"{lanes + 1} columns", f"{lanes + 1} images")  # fmt: skip
     if "pool" in op:
@@ -68,7 +68,7 @@ def has_exact_results(op, spec):
     """Whether small integers give a result without rounding: an average only by powers of 2."""
     if op.startswith("avg_pool2d"):
         return set(spec.row_counts + spec.col_counts) <= {1, 2, 4} and not spec.divisor_override
-    return op not in ("sigmoid", "tanh")
+    return op not in ("sigmoid", "tanh", "softmax_pool2d", "softmax_pool2d_backward")
 
 
 EXACT = [case for case in cases(FAST_ROWS) if has_exact_results(case.values[0].op, case.values[1])]
@@ -96,9 +96,12 @@ def test_conv2d_without_bias(row, spec, rng):
     check("conv2d", spec, (x, w, np.zeros(spec.K, spec.dtype)), call(row, spec, (x, w, None)), 0)
 
 
-@pytest.mark.parametrize("row, spec", cases([r for r in FAST_ROWS if r.op == "max_pool2d"]))
-def test_max_pool2d_without_indices(row, spec, rng):
-    inputs = operands("max_pool2d", spec, rng)
+EXTREMES = [r for r in FAST_ROWS if r.op in ("max_pool2d", "min_pool2d")]
+
+
+@pytest.mark.parametrize("row, spec", cases(EXTREMES))
+def test_extreme_pools_without_indices(row, spec, rng):
+    inputs = operands(row.op, spec, rng)
     (y,) = call(row, spec, inputs, with_indices=False)
     np.testing.assert_array_equal(y, call(row, spec, inputs)[0])
 
@@ -119,7 +122,10 @@ def test_inputs_of_any_strides(row, spec, form, rng):
         "max_pool2d_backward": lambda dy, i: (dy, np.array(i, order="C")),
     }.get(row.op, lambda *a: a)(*given)
     before = [a.copy() for a in ready]
-    length = 4 if row.op.startswith(("avg", "sigmoid", "tanh")) else 0
+    if row.op.startswith("softmax"):
+        length = None
+    else:
+        length = 4 if row.op.startswith(("avg", "sigmoid", "tanh")) else 0
     check(row.op, spec, given, call(row, spec, ready), length)
     for a, b in zip(ready, before, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -516,7 +522,8 @@ def test_choose_conv_method_is_what_auto_runs(backend, rng):
 @pytest.mark.parametrize("op", sorted(REFERENCE))
 def test_explain(backend, op):
     shape = (2, 4, 9, 9)
-    second = {"conv": (4, 4, 1, 1), "pool": 2}.get("conv" if "conv" in op else op[4:8])
+    windows = "pool" in op or "fold" in op
+    second = (4, 4, 1, 1) if "conv" in op else 2 if windows else None
     found = fc.explain(op, shape, second)
     assert found.op == op and found.chosen.backend == backend
     assert str(found).startswith(f"{op}: {found.chosen} runs")

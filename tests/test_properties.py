@@ -81,9 +81,13 @@ def test_rows(row, dtype, data, seed):
             args = (shape, (*weight[:2], 1, 1), stride, 0, 1, groups)
         spec = conv_spec(*args, dtype)
         assume(row.supports(spec) is None)
+    elif row.op in ("unfold", "fold"):
+        shape, weight, *how, _ = data.draw(convolutions())
+        spec = conv_spec(shape, (1, shape[1], *weight[2:]), *how, 1, dtype)
     elif "pool" in row.op:
         shape, kernel, stride, padding, ceil = data.draw(poolings(20))
-        spec = pool_spec(shape, kernel, stride, padding, 1, ceil, dtype, data.draw(st.booleans()))
+        include, beta = data.draw(st.booleans()), data.draw(st.sampled_from([0.0, 0.5, -1.0]))
+        spec = pool_spec(shape, kernel, stride, padding, 1, ceil, dtype, include, None, beta)
         if row.op == "max_pool2d_backward":
             spec = unpool_spec(spec.input_shape, spec.output_shape, dtype)
     else:
@@ -92,7 +96,7 @@ def test_rows(row, dtype, data, seed):
         spec = array_spec(tuple(shape), dtype)
     inputs = operands(row.op, spec, np.random.default_rng(seed), integers)
     actual, desired = call(row, spec, inputs), call(REFERENCE[row.op], spec, inputs)
-    rounded = row.op.startswith(("avg", "sigmoid", "tanh"))
+    rounded = row.op.startswith(("avg", "softmax", "sigmoid", "tanh"))
     terms = length(row.op, spec) if rounded else 0
     assert_close(actual[0], desired[0], length=terms, magnitude=4**3)  # dy * y * (1 - y)
     for a, b in zip(actual[1:], desired[1:], strict=True):

@@ -143,11 +143,5 @@ FC_KERNEL double FN(fc_sum) FC_SUM_ARGS(FC_T) {
   return sum;
 }
 
-#undef FC_MANTISSA
-#undef FC_BIAS
-#undef FC_LN2_HI
-#undef FC_LN2_LO
-#undef FC_LOG2E
-#undef FC_LEAST
 #undef FC_MAP
 #undef FC_MAP_BACKWARD

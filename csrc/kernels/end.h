@@ -36,5 +36,11 @@
 #undef FC_EVENS
 #undef FC_ODDS
 #undef FC_LOG_VL
+#undef FC_MANTISSA
+#undef FC_BIAS
+#undef FC_LN2_HI
+#undef FC_LN2_LO
+#undef FC_LOG2E
+#undef FC_LEAST
 #undef FC_T
 #undef FC_F64

@@ -4,7 +4,9 @@
 #include "dot.h"
 #include "lanes.h"
 #include "pack.h"
+#include "patches.h"
 #include "pool.h"
+#include "soft_pool.h"
 #include "tile.h"
 
 FC_TILES(FC_TILE_OF)
@@ -39,9 +41,15 @@ static const fc_kernels_f32 FC_TABLE_NAME = {
     .sum = FN(fc_sum),
     .max_pool = FN(fc_max_pool),
     .max_pool_at = FN(fc_max_pool_at),
+    .min_pool = FN(fc_min_pool),
+    .min_pool_at = FN(fc_min_pool_at),
     .avg_pool = FN(fc_avg_pool),
     .avg_unpool = FN(fc_avg_unpool),
     .max_unpool = FN(fc_max_unpool),
+    .take = FN(fc_take),
+    .give = FN(fc_give),
+    .soft_pool = FN(fc_soft_pool),
+    .soft_unpool = FN(fc_soft_unpool),
     .avg_pool_lanes = FN(fc_avg_pool_lanes),
     .max_pool_lanes = FN(fc_max_pool_lanes),
     .avg_unpool_lanes = {FN(fc_avg_unpool_identity), FN(fc_avg_unpool_relu),

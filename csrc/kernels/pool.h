@@ -3,13 +3,14 @@
  *   max_pool      y[p][q] = max_{r,s} x[h][w],  h = p stride_h - top + r dilation_h, w likewise
  *   max_pool_at   the same, and at[p][q] = h * width + w of the winner: the first in the image to
  *                 reach the maximum, the last NaN where there is any
+ *   min_pool, min_pool_at   the same with minima: maxima of -x, negated
  *   avg_pool      y[p][q] = sum_{r,s} x[h][w] / (row_div[p] * col_div[q])
  *   avg_unpool    dx[h][w] = sum over the windows (p, q) that hold (h, w) of
  *                 y[p][q] / (row_div[p] * col_div[q])
  *   max_unpool    dx[i] = sum of y[p][q] over the (p, q) with at[p][q] = i
  *
  *   x, dx     [height][width], rows x_row and elements x_col apart; pixels outside count as minus
- *             infinity or zero, and are never read
+ *             infinity (minima: infinity) or zero, and are never read
  *   y         [out_h][out_w], rows y_row and elements y_col apart
  *   at        [out_h][out_w] packed
  *   row_div   [out_h], col_div [out_w]; averages know no dilation.  scale is 1 / (row_div * col_div)
@@ -17,20 +18,30 @@
  *   scratch   fc_pool_scratch(g) elements
  *
  * Only the rows first <= p < last of y (avg_unpool: of dx) are computed; every row is computed in the
- * same way whatever the range.  Nothing may alias.  NaN wins every maximum.
+ * same way whatever the range.  Nothing may alias.  NaN wins every maximum and every minimum.
  *
  * Maxima and sums are separable: down the columns of a window into a row buffer that holds the
  * padding, then along it.  Windows of 2x2 that neither overlap nor leave the image have a path of their
  * own in registers.
  */
 
-/* acc and one more value: maximum or sum */
-FC_INLINE vec FN(fc_join)(const int is_max, vec v, vec acc) {
-  return is_max ? max_nan(v, acc) : acc + v;
+#ifndef FC_POOL_KINDS
+#define FC_POOL_KINDS
+/* what a window's elements are joined to; a known constant wherever it is given */
+enum { FC_SUM, FC_MAX, FC_MIN };
+#endif
+
+/* An element as it is joined, and back: a minimum is a maximum of what is negated. */
+FC_INLINE vec FN(fc_turn)(const int kind, vec x) { return kind == FC_MIN ? -x : x; }
+FC_INLINE FC_T FN(fc_turn1)(const int kind, FC_T x) { return kind == FC_MIN ? -x : x; }
+
+/* acc and one more value */
+FC_INLINE vec FN(fc_join)(const int kind, vec v, vec acc) {
+  return kind == FC_SUM ? acc + v : max_nan(v, acc);
 }
 
-FC_INLINE FC_T FN(fc_join1)(const int is_max, FC_T v, FC_T acc) {
-  return is_max ? (v > acc || v != v ? v : acc) : acc + v;
+FC_INLINE FC_T FN(fc_join1)(const int kind, FC_T v, FC_T acc) {
+  return kind == FC_SUM ? acc + v : v > acc || v != v ? v : acc;
 }
 
 /* VL elements, one out of two */
@@ -47,7 +58,7 @@ FC_INLINE int FN(fc_is_2x2)(const fc_pool *g) {
 }
 
 /* From the element at 2 q on: those at even and odd places of a row, `here` of each. */
-FC_INLINE void FN(fc_split)(const FC_T *x, int here, vec *even, vec *odd) {
+FC_INLINE void FN(fc_split)(const int kind, const FC_T *x, int here, vec *even, vec *odd) {
   vec a, b;
   if (FC_LIKELY(here == VL)) {
     a = load(x), b = load(x + VL);
@@ -56,8 +67,8 @@ FC_INLINE void FN(fc_split)(const FC_T *x, int here, vec *even, vec *odd) {
     a = load_n(x, in_a, (vec){0});
     b = load_n(x + in_a, 2 * here - in_a, (vec){0});
   }
-  *even = evens(a, b);
-  *odd = odds(a, b);
+  *even = FN(fc_turn)(kind, evens(a, b));
+  *odd = FN(fc_turn)(kind, odds(a, b));
 }
 
 /* The opposite: even and odd places of a row. */
@@ -79,22 +90,25 @@ FC_INLINE void FN(fc_merge)(FC_T *x, int here, vec even, vec odd) {
                   here = (n) - q < VL ? (n) - q : VL, 1);                                        \
        q += VL)
 
-FC_INLINE void FN(fc_row_2x2)(const int is_max, ptrdiff_t n, const FC_T *x, ptrdiff_t x_row,
+FC_INLINE void FN(fc_row_2x2)(const int kind, ptrdiff_t n, const FC_T *x, ptrdiff_t x_row,
                               FC_T scale, FC_T divisor, FC_T *y) {
   FC_ALONG(q, n, here) {
     vec e0, o0, e1, o1, acc;
     if (FC_LIKELY(here == VL)) {
       /* rows first: one permutation less */
       const FC_T *x_q = x + 2 * q;
-      const vec a = FN(fc_join)(is_max, load(x_q + x_row), load(x_q));
-      const vec b = FN(fc_join)(is_max, load(x_q + x_row + VL), load(x_q + VL));
-      acc = FN(fc_join)(is_max, odds(a, b), evens(a, b));
+      const vec a = FN(fc_join)(kind, FN(fc_turn)(kind, load(x_q + x_row)),
+                                FN(fc_turn)(kind, load(x_q)));
+      const vec b = FN(fc_join)(kind, FN(fc_turn)(kind, load(x_q + x_row + VL)),
+                                FN(fc_turn)(kind, load(x_q + VL)));
+      acc = FN(fc_join)(kind, odds(a, b), evens(a, b));
     } else {
-      FN(fc_split)(x + 2 * q, (int)here, &e0, &o0);
-      FN(fc_split)(x + 2 * q + x_row, (int)here, &e1, &o1);
-      acc = FN(fc_join)(is_max, FN(fc_join)(is_max, o1, o0), FN(fc_join)(is_max, e1, e0));
+      FN(fc_split)(kind, x + 2 * q, (int)here, &e0, &o0);
+      FN(fc_split)(kind, x + 2 * q + x_row, (int)here, &e1, &o1);
+      acc = FN(fc_join)(kind, FN(fc_join)(kind, o1, o0), FN(fc_join)(kind, e1, e0));
     }
-    if (!is_max) acc = scale != 0 ? acc * scale : acc / divisor;
+    if (kind == FC_SUM) acc = scale != 0 ? acc * scale : acc / divisor;
+    acc = FN(fc_turn)(kind, acc);
     if (FC_LIKELY(here == VL)) {
       store(y + q, acc);
     } else {
@@ -104,60 +118,61 @@ FC_INLINE void FN(fc_row_2x2)(const int is_max, ptrdiff_t n, const FC_T *x, ptrd
 }
 
 /* y[i] = join_{r < rows} x[r * step + i] */
-FC_INLINE void FN(fc_down_of)(const int is_max, const int rows, ptrdiff_t n, const FC_T *x,
+FC_INLINE void FN(fc_down_of)(const int kind, const int rows, ptrdiff_t n, const FC_T *x,
                               ptrdiff_t step, FC_T *y) {
   FC_ALONG(i, n, here) {
     vec acc;
     const FC_T *x_r = x + i;
     if (FC_LIKELY(here == VL)) {
-      acc = load(x_r);
+      acc = FN(fc_turn)(kind, load(x_r));
 #pragma GCC unroll 3
-      for (int r = 1; r < rows; ++r) acc = FN(fc_join)(is_max, load(x_r += step), acc);
+      for (int r = 1; r < rows; ++r)
+        acc = FN(fc_join)(kind, FN(fc_turn)(kind, load(x_r += step)), acc);
       store(y + i, acc);
     } else {
-      acc = load_n(x_r, (int)here, (vec){0});
+      acc = FN(fc_turn)(kind, load_n(x_r, (int)here, (vec){0}));
       for (int r = 1; r < rows; ++r)
-        acc = FN(fc_join)(is_max, load_n(x_r += step, (int)here, (vec){0}), acc);
+        acc = FN(fc_join)(kind, FN(fc_turn)(kind, load_n(x_r += step, (int)here, (vec){0})), acc);
       store_n(y + i, (int)here, acc);
     }
   }
 }
 
-FC_INLINE void FN(fc_down)(const int is_max, ptrdiff_t rows, ptrdiff_t n, const FC_T *x,
+FC_INLINE void FN(fc_down)(const int kind, ptrdiff_t rows, ptrdiff_t n, const FC_T *x,
                            ptrdiff_t step, ptrdiff_t x_col, FC_T *y) {
   if (x_col != 1) {
-    for (ptrdiff_t i = 0; i < n; ++i) y[i] = x[i * x_col];
+    for (ptrdiff_t i = 0; i < n; ++i) y[i] = FN(fc_turn1)(kind, x[i * x_col]);
     for (ptrdiff_t r = 1; r < rows; ++r)
       for (ptrdiff_t i = 0; i < n; ++i)
-        y[i] = FN(fc_join1)(is_max, x[r * step + i * x_col], y[i]);
+        y[i] = FN(fc_join1)(kind, FN(fc_turn1)(kind, x[r * step + i * x_col]), y[i]);
   } else if (rows == 3) {
-    FN(fc_down_of)(is_max, 3, n, x, step, y);
+    FN(fc_down_of)(kind, 3, n, x, step, y);
   } else if (rows == 2) {
-    FN(fc_down_of)(is_max, 2, n, x, step, y);
+    FN(fc_down_of)(kind, 2, n, x, step, y);
   } else {
-    FN(fc_down_of)(is_max, (int)rows, n, x, step, y);
+    FN(fc_down_of)(kind, (int)rows, n, x, step, y);
   }
 }
 
 /* join_{s < taps} x[i * stride + s * step] for the VL outputs from i = 0 on; stride 1 or 2 */
-FC_INLINE vec FN(fc_window)(const int is_max, const int stride, ptrdiff_t taps, ptrdiff_t step,
+FC_INLINE vec FN(fc_window)(const int kind, const int stride, ptrdiff_t taps, ptrdiff_t step,
                             const FC_T *x) {
   vec acc = stride == 1 ? load(x) : FN(fc_load_2)(x);
 #pragma GCC unroll 3
   for (ptrdiff_t s = 1; s < taps; ++s) {
     x += step;
-    acc = FN(fc_join)(is_max, stride == 1 ? load(x) : FN(fc_load_2)(x), acc);
+    acc = FN(fc_join)(kind, stride == 1 ? load(x) : FN(fc_load_2)(x), acc);
   }
   return acc;
 }
 
 /* y[q] = join_{s < taps} row[q * stride + s * step], divided for averages */
-FC_INLINE void FN(fc_along_of)(const int is_max, const int stride, const ptrdiff_t taps,
+FC_INLINE void FN(fc_along_of)(const int kind, const int stride, const ptrdiff_t taps,
                                ptrdiff_t step, ptrdiff_t n, const FC_T *row, FC_T scale,
                                FC_T row_div, const FC_T *col_div, FC_T *y) {
   FC_ALONG(q, n, here) {
-    vec acc = FN(fc_window)(is_max, stride, taps, step, row + q * stride);
-    if (!is_max) {
+    vec acc = FN(fc_window)(kind, stride, taps, step, row + q * stride);
+    if (kind == FC_SUM) {
       if (scale != 0) {
         acc *= scale;
       } else {
@@ -165,6 +180,7 @@ FC_INLINE void FN(fc_along_of)(const int is_max, const int stride, const ptrdiff
                                                 : load_n(col_div + q, (int)here, splat(1)));
       }
     }
+    acc = FN(fc_turn)(kind, acc);
     if (FC_LIKELY(here == VL)) {
       store(y + q, acc);
     } else {
@@ -173,24 +189,24 @@ FC_INLINE void FN(fc_along_of)(const int is_max, const int stride, const ptrdiff
   }
 }
 
-FC_INLINE void FN(fc_along)(const int is_max, const fc_pool *g, const FC_T *row, FC_T scale,
+FC_INLINE void FN(fc_along)(const int kind, const fc_pool *g, const FC_T *row, FC_T scale,
                             FC_T row_div, const FC_T *col_div, FC_T *y) {
   const ptrdiff_t n = g->out_w, taps = g->kernel_w, step = g->dilation_w, stride = g->stride_w;
   if (stride == 1 && taps == 3) {
-    FN(fc_along_of)(is_max, 1, 3, step, n, row, scale, row_div, col_div, y);
+    FN(fc_along_of)(kind, 1, 3, step, n, row, scale, row_div, col_div, y);
   } else if (stride == 1) {
-    FN(fc_along_of)(is_max, 1, taps, step, n, row, scale, row_div, col_div, y);
+    FN(fc_along_of)(kind, 1, taps, step, n, row, scale, row_div, col_div, y);
   } else if (stride == 2 && taps == 3) {
-    FN(fc_along_of)(is_max, 2, 3, step, n, row, scale, row_div, col_div, y);
+    FN(fc_along_of)(kind, 2, 3, step, n, row, scale, row_div, col_div, y);
   } else if (stride == 2) {
-    FN(fc_along_of)(is_max, 2, taps, step, n, row, scale, row_div, col_div, y);
+    FN(fc_along_of)(kind, 2, taps, step, n, row, scale, row_div, col_div, y);
   } else {
     for (ptrdiff_t q = 0; q < n; ++q) {
       const FC_T *x_q = row + q * stride;
       FC_T acc = x_q[0];
-      for (ptrdiff_t s = 1; s < taps; ++s) acc = FN(fc_join1)(is_max, x_q[s * step], acc);
-      if (!is_max) acc = scale != 0 ? acc * scale : acc / (row_div * col_div[q]);
-      y[q] = acc;
+      for (ptrdiff_t s = 1; s < taps; ++s) acc = FN(fc_join1)(kind, x_q[s * step], acc);
+      if (kind == FC_SUM) acc = scale != 0 ? acc * scale : acc / (row_div * col_div[q]);
+      y[q] = FN(fc_turn1)(kind, acc);
     }
   }
 }
@@ -214,18 +230,18 @@ FC_INLINE void FN(fc_copy_to)(ptrdiff_t n, const FC_T *x, FC_T *y, ptrdiff_t y_c
   for (ptrdiff_t i = 0; i < n; ++i) y[i * y_col] = x[i];
 }
 
-FC_INLINE void FN(fc_pool)(const int is_max, const fc_pool *g, ptrdiff_t first, ptrdiff_t last,
+FC_INLINE void FN(fc_pool)(const int kind, const fc_pool *g, ptrdiff_t first, ptrdiff_t last,
                            const FC_T *x, ptrdiff_t x_row, ptrdiff_t x_col, const FC_T *row_div,
                            const FC_T *col_div, FC_T scale, FC_T *y, ptrdiff_t y_row,
                            ptrdiff_t y_col, FC_T *scratch) {
   if (x_col == 1 && y_col == 1 && FN(fc_is_2x2)(g)) {
     for (ptrdiff_t p = first; p < last; ++p)
-      FN(fc_row_2x2)(is_max, g->out_w, x + 2 * p * x_row, x_row, scale,
-                     is_max ? 1 : row_div[p] * col_div[0], y + p * y_row);
+      FN(fc_row_2x2)(kind, g->out_w, x + 2 * p * x_row, x_row, scale,
+                     kind != FC_SUM ? 1 : row_div[p] * col_div[0], y + p * y_row);
     return;
   }
   const ptrdiff_t span = FN(fc_span)(g), room = span + 2 * VL;
-  const FC_T outside = is_max ? (FC_T)-__builtin_inf() : 0;
+  const FC_T outside = kind == FC_SUM ? 0 : (FC_T)-__builtin_inf();
   const ptrdiff_t inside = g->width < span - g->left ? g->width : span - g->left;
   FC_T *const y_packed = scratch + room;
   FN(fc_fill)(room, outside, scratch);
@@ -234,37 +250,42 @@ FC_INLINE void FN(fc_pool)(const int is_max, const fc_pool *g, ptrdiff_t first, 
     FN(fc_rows_inside)(g, p, &from, &to);
     const FC_T *x_p = x + (p * g->stride_h - g->top + from * g->dilation_h) * x_row;
     if (from < to) {
-      FN(fc_down)(is_max, to - from, inside, x_p, g->dilation_h * x_row, x_col, scratch + g->left);
+      FN(fc_down)(kind, to - from, inside, x_p, g->dilation_h * x_row, x_col, scratch + g->left);
     } else {
       FN(fc_fill)(inside, outside, scratch + g->left);
     }
     FC_T *const y_p = y_col == 1 ? y + p * y_row : y_packed;
-    FN(fc_along)(is_max, g, scratch, scale, is_max ? 1 : row_div[p], col_div, y_p);
+    FN(fc_along)(kind, g, scratch, scale, kind != FC_SUM ? 1 : row_div[p], col_div, y_p);
     if (y_col != 1) FN(fc_copy_to)(g->out_w, y_packed, y + p * y_row, y_col);
   }
 }
 
 FC_KERNEL void FN(fc_max_pool) FC_MAX_POOL_ARGS(FC_T) {
-  FN(fc_pool)(1, g, first, last, x, x_row, x_col, NULL, NULL, 0, y, y_row, y_col, scratch);
+  FN(fc_pool)(FC_MAX, g, first, last, x, x_row, x_col, NULL, NULL, 0, y, y_row, y_col, scratch);
+}
+
+FC_KERNEL void FN(fc_min_pool) FC_MAX_POOL_ARGS(FC_T) {
+  FN(fc_pool)(FC_MIN, g, first, last, x, x_row, x_col, NULL, NULL, 0, y, y_row, y_col, scratch);
 }
 
 FC_KERNEL void FN(fc_avg_pool) FC_AVG_POOL_ARGS(FC_T) {
-  FN(fc_pool)(0, g, first, last, x, x_row, x_col, row_div, col_div, scale, y, y_row, y_col, scratch);
+  FN(fc_pool)(FC_SUM, g, first, last, x, x_row, x_col, row_div, col_div, scale, y, y_row, y_col, scratch);
 }
 
 /* --- maxima with their places ------------------------------------------------------------------ */
 
-FC_INLINE void FN(fc_row_2x2_at)(ptrdiff_t n, const FC_T *x, ptrdiff_t x_row, ptrdiff_t width,
-                                 ptrdiff_t start, FC_T *y, int64_t *at) {
+FC_INLINE void FN(fc_row_2x2_at)(const int kind, ptrdiff_t n, const FC_T *x, ptrdiff_t x_row,
+                                 ptrdiff_t width, ptrdiff_t start, FC_T *y, int64_t *at) {
   const ivec below = isplat((FC_I)width);
   FC_ALONG(q, n, here) {
     vec even, odd, m;
     ivec where = (ivec){0};
-    FN(fc_split)(x + 2 * q, (int)here, &m, &odd);
+    FN(fc_split)(kind, x + 2 * q, (int)here, &m, &odd);
     take_max(odd, isplat(1), &m, &where);
-    FN(fc_split)(x + 2 * q + x_row, (int)here, &even, &odd);
+    FN(fc_split)(kind, x + 2 * q + x_row, (int)here, &even, &odd);
     take_max(even, below, &m, &where);
     take_max(odd, below + 1, &m, &where);
+    m = FN(fc_turn)(kind, m);
     if (FC_LIKELY(here == VL)) {
       store(y + q, m);
     } else {
@@ -274,11 +295,13 @@ FC_INLINE void FN(fc_row_2x2_at)(ptrdiff_t n, const FC_T *x, ptrdiff_t x_row, pt
   }
 }
 
-FC_KERNEL void FN(fc_max_pool_at) FC_MAX_POOL_AT_ARGS(FC_T) {
+FC_INLINE void FN(fc_pool_at)(const int kind, const fc_pool *g, ptrdiff_t first, ptrdiff_t last,
+                              const FC_T *x, ptrdiff_t x_row, ptrdiff_t x_col, FC_T *y,
+                              ptrdiff_t y_row, ptrdiff_t y_col, int64_t *at, FC_T *scratch) {
   const ptrdiff_t n = g->out_w, width = g->width;
   if (x_col == 1 && y_col == 1 && FN(fc_is_2x2)(g)) {
     for (ptrdiff_t p = first; p < last; ++p)
-      FN(fc_row_2x2_at)(n, x + 2 * p * x_row, x_row, width, 2 * p * width, y + p * y_row, at + p * n);
+      FN(fc_row_2x2_at)(kind, n, x + 2 * p * x_row, x_row, width, 2 * p * width, y + p * y_row, at + p * n);
     return;
   }
   /* Rows of the window one after the other, staged with their padding (stride 1 and 2) or one tap at
@@ -310,7 +333,7 @@ FC_KERNEL void FN(fc_max_pool_at) FC_MAX_POOL_AT_ARGS(FC_T) {
       const FC_T *x_r = x + (h + r * g->dilation_h) * x_row;
       const FC_I r_at = (FC_I)(r * g->dilation_h * width);
       if (stride <= 2) {
-        for (ptrdiff_t i = 0; i < inside; ++i) row[g->left + i] = x_r[i * x_col];
+        for (ptrdiff_t i = 0; i < inside; ++i) row[g->left + i] = FN(fc_turn1)(kind, x_r[i * x_col]);
         for (ptrdiff_t q = 0; q < n; q += VL) {
           vec m_q = load(m + q);
           ivec where_q = bits(load((const FC_T *)(where + q)));
@@ -327,16 +350,24 @@ FC_KERNEL void FN(fc_max_pool_at) FC_MAX_POOL_AT_ARGS(FC_T) {
           for (ptrdiff_t q = 0; q < n; ++q) {
             const ptrdiff_t w = q * stride - g->left + s * step;
             if (w < 0 || w >= width) continue;
-            const FC_T v = x_r[w * x_col];
+            const FC_T v = FN(fc_turn1)(kind, x_r[w * x_col]);
             if (v > m[q] || v != v) m[q] = v, where[q] = s_at;
           }
         }
       }
     }
-    FN(fc_copy_to)(n, m, y + p * y_row, y_col);
+    for (ptrdiff_t q = 0; q < n; ++q) y[p * y_row + q * y_col] = FN(fc_turn1)(kind, m[q]);
     const int64_t corner = (int64_t)h * width - g->left;
     for (ptrdiff_t q = 0; q < n; ++q) at[p * n + q] = corner + q * stride + where[q];
   }
+}
+
+FC_KERNEL void FN(fc_max_pool_at) FC_MAX_POOL_AT_ARGS(FC_T) {
+  FN(fc_pool_at)(FC_MAX, g, first, last, x, x_row, x_col, y, y_row, y_col, at, scratch);
+}
+
+FC_KERNEL void FN(fc_min_pool_at) FC_MAX_POOL_AT_ARGS(FC_T) {
+  FN(fc_pool_at)(FC_MIN, g, first, last, x, x_row, x_col, y, y_row, y_col, at, scratch);
 }
 
 /* --- gradients --------------------------------------------------------------------------------- */

@@ -191,6 +191,23 @@ static void OF(check_pools)(const char *isa, const OF(fc_kernels) * f) {
   f->max_pool(&g, middle, g.out_h, x, x_row, x_col, maxima, y_row, y_col, scratch);
   f->max_pool_at(&g, 0, middle, x, x_row, x_col, again, y_row, y_col, at, scratch);
   f->max_pool_at(&g, middle, g.out_h, x, x_row, x_col, again, y_row, y_col, at, scratch);
+  /* minima: the maxima of what is negated, in the same places */
+  T *minus = OF(copy)(x, n_x), *minima = OF(copy)(maxima, n_y), *fewest = OF(copy)(again, n_y);
+  int64_t *least_at = room(outputs * 8);
+  for (ptrdiff_t i = 0; i < n_x; ++i) minus[i] = -x[i];
+  f->min_pool(&g, 0, middle, minus, x_row, x_col, minima, y_row, y_col, scratch);
+  f->min_pool(&g, middle, g.out_h, minus, x_row, x_col, minima, y_row, y_col, scratch);
+  f->min_pool_at(&g, 0, middle, minus, x_row, x_col, fewest, y_row, y_col, least_at, scratch);
+  f->min_pool_at(&g, middle, g.out_h, minus, x_row, x_col, fewest, y_row, y_col, least_at, scratch);
+  for (ptrdiff_t p = 0; p < g.out_h; ++p)
+    for (ptrdiff_t q = 0; q < g.out_w; ++q) {
+      const ptrdiff_t here = p * y_row + q * y_col;
+      minima[here] = -minima[here], fewest[here] = -fewest[here];
+      expect(least_at[p * g.out_w + q] == at[p * g.out_w + q], isa, "min_pool_at", "a place",
+             (double)least_at[p * g.out_w + q], (double)at[p * g.out_w + q]);
+    }
+  OF(same)(isa, "min_pool", minima, maxima, n_y), OF(same)(isa, "min_pool_at", fewest, again, n_y);
+  free(minus), free(minima), free(fewest), free(least_at);
   const int plain = g.dilation_h == 1 && g.dilation_w == 1;
   if (plain) {
     f->avg_pool(&g, 0, middle, x, x_row, x_col, row_div, col_div, 0, means, y_row, y_col, scratch);
@@ -295,6 +312,63 @@ static void OF(check_blocks)(const char *isa, const OF(fc_kernels) * f) {
   free(x), free(dy), free(y), free(maxima), free(means), free(dx), free(grad_max), free(grad_mean);
 }
 
+/* A row of one tap out of an image and back; what lies between its pixels stays. */
+static void OF(check_patches)(const char *isa, const OF(fc_kernels) * f) {
+  const ptrdiff_t n = straddling(f->lanes), stride = between(1, 3), col = between(1, 2) * (between(0, 1) ? 1 : -1);
+  const ptrdiff_t n_x = (n - 1) * stride * (col < 0 ? -col : col) + 1, first = col < 0 ? n_x - 1 : 0;
+  T *x = OF(integers)(n_x), *wanted = OF(copy)(x, n_x), *y = OF(integers)(n), *taken = OF(copy)(y, n);
+  T *expected = OF(copy)(y, n);
+  if (n > 1) x[first + stride * col] = wanted[first + stride * col] = -(T)INFINITY;
+  for (ptrdiff_t i = 0; i < n; ++i) expected[i] = x[first + i * stride * col];
+  f->take(n, x + first, col, stride, taken);
+  OF(same)(isa, "take", taken, expected, n);
+  for (ptrdiff_t i = 0; i < n; ++i) wanted[first + i * stride * col] += y[i];
+  f->give(n, y, x + first, col, stride);
+  OF(same)(isa, "give", x, wanted, n_x);
+  free(x), free(wanted), free(y), free(taken), free(expected);
+}
+
+/* Soft pooling of windows that each hold a pixel of the image, at some beta. */
+static void OF(check_soft_pools)(const char *isa, const OF(fc_kernels) * f) {
+  fc_pool g = random_pool();
+  g.dilation_h = g.dilation_w = 1;
+  const ptrdiff_t room_h = g.height + g.top - g.kernel_h, room_w = g.width + g.left - g.kernel_w;
+  if (room_h < 0 || room_w < 0 || g.top >= g.kernel_h || g.left >= g.kernel_w) return;
+  g.out_h = room_h / g.stride_h + 1, g.out_w = room_w / g.stride_w + 1;
+  const ptrdiff_t n_x = g.height * g.width, n_y = g.out_h * g.out_w, middle = between(0, (int)g.out_h);
+  const T beta = (T)between(-4, 4) / 4;
+  T *x = OF(integers)(n_x), *dy = OF(integers)(n_y), *y = OF(integers)(n_y), *dx = OF(integers)(n_x);
+  T *scratch = room(fc_soft_pool_scratch(&g) * (ptrdiff_t)sizeof(T));
+  double *wanted = room(n_x * (ptrdiff_t)sizeof(double));
+  for (ptrdiff_t i = 0; i < n_x; ++i) wanted[i] = 0;
+  f->soft_pool(&g, 0, middle, x, g.width, 1, beta, y, g.out_w, 1, scratch);
+  f->soft_pool(&g, middle, g.out_h, x, g.width, 1, beta, y, g.out_w, 1, scratch);
+  f->soft_unpool(&g, dy, g.out_w, 1, x, g.width, 1, beta, dx, g.width, 1, scratch);
+  for (ptrdiff_t i = 0; i < n_y; ++i) {
+    double weighted = 0, total = 0;
+    for (int back = 0; back < 2; ++back) {
+      for (ptrdiff_t r = 0; r < g.kernel_h; ++r)
+        for (ptrdiff_t s = 0; s < g.kernel_w; ++s) {
+          const ptrdiff_t h = i / g.out_w * g.stride_h - g.top + r;
+          const ptrdiff_t w = i % g.out_w * g.stride_w - g.left + s;
+          if (h < 0 || h >= g.height || w < 0 || w >= g.width) continue;
+          const double v = (double)x[h * g.width + w], e = exp((double)beta * v);
+          if (back) {
+            const double mean = weighted / total;
+            wanted[h * g.width + w] += (double)dy[i] * e / total * (1 + (double)beta * (v - mean));
+          } else {
+            weighted += v * e, total += e;
+          }
+        }
+    }
+    /* the terms are as large as 8, their number at most that of the window's pixels */
+    OF(near)(isa, "soft_pool", y[i] / 8, (T)(weighted / total / 8), (T)(16 + g.kernel_h * g.kernel_w));
+  }
+  for (ptrdiff_t i = 0; i < n_x; ++i)
+    OF(near)(isa, "soft_unpool", dx[i] / 64, (T)(wanted[i] / 64), (T)(16 * (2 + g.kernel_h * g.kernel_w)));
+  free(x), free(dy), free(y), free(dx), free(scratch), free(wanted);
+}
+
 static void OF(check)(const char *isa, const OF(fc_kernels) * f) {
   OF(check_tile)(isa, f);
   OF(check_dot)(isa, f);
@@ -305,6 +379,8 @@ static void OF(check)(const char *isa, const OF(fc_kernels) * f) {
   for (int i = 0; i < 60; ++i) OF(check_maps)(isa, f);
   for (int i = 0; i < 400; ++i) OF(check_pools)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_blocks)(isa, f);
+  for (int i = 0; i < 200; ++i) OF(check_patches)(isa, f);
+  for (int i = 0; i < 200; ++i) OF(check_soft_pools)(isa, f);
 }
 
 #undef CAT_

@@ -187,8 +187,11 @@ _CONV = tuple(
 )
 
 
-def _max_pool2d(spec, input, out, indices):
-    _planes.max_pool2d(spec.geometry, input, out, indices, *_how())
+def _extreme_pool2d(minimum):
+    def run(spec, input, out, indices):
+        _planes.extreme_pool2d(minimum, spec.geometry, input, out, indices, *_how())
+
+    return run
 
 
 def _max_pool2d_backward(spec, grad_output, indices, out):
@@ -213,6 +216,34 @@ def _avg_pool2d_backward(spec, grad_output, out):
     )
 
 
+def _soft_windows(spec, *arrays):
+    """(geometry, arrays) that fill the lanes also where each plane is one window."""
+    geometry = spec.row_geometry
+    if geometry is None or not all(a.flags.c_contiguous for a in arrays):
+        return spec.geometry, *arrays
+    pixels = [a.shape[2] * a.shape[3] for a in arrays]
+    rows = (a.reshape(spec.N, 1, 1, spec.C * n) for a, n in zip(arrays, pixels, strict=True))
+    return geometry, *rows
+
+
+def _softmax_pool2d(spec, input, out):
+    geometry, x, y = _soft_windows(spec, input, out)
+    _planes.softmax_pool2d(geometry, x, spec.beta, y, *_how())
+
+
+def _softmax_pool2d_backward(spec, grad_output, input, out):
+    geometry, dy, x, dx = _soft_windows(spec, grad_output, input, out)
+    _planes.softmax_pool2d_backward(geometry, dy, x, spec.beta, dx, *_how())
+
+
+def _unfold(spec, input, out):
+    _planes.unfold(spec.geometry, input, out, *_how())
+
+
+def _fold(spec, input, out):
+    _planes.fold(spec.geometry, input, out, *_how())
+
+
 def _channel_sum(spec, grad_output, out):
     _planes.channel_sum(grad_output, out, *_how())
 
@@ -235,10 +266,15 @@ _PLANES = tuple(
     Impl(op, "direct", "native", _everything, _unit, run)
     for op, run in (
         ("conv2d_bias", _channel_sum),
-        ("max_pool2d", _max_pool2d),
+        ("max_pool2d", _extreme_pool2d(False)),
+        ("min_pool2d", _extreme_pool2d(True)),
         ("max_pool2d_backward", _max_pool2d_backward),
         ("avg_pool2d", _avg_pool2d),
         ("avg_pool2d_backward", _avg_pool2d_backward),
+        ("softmax_pool2d", _softmax_pool2d),
+        ("softmax_pool2d_backward", _softmax_pool2d_backward),
+        ("unfold", _unfold),
+        ("fold", _fold),
         *((kind, _activation(kind)) for kind in ("relu", "sigmoid", "tanh")),
         *((f"{kind}_backward", _activation_backward(kind)) for kind in ("relu", "sigmoid", "tanh")),
     )

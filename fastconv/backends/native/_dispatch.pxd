@@ -25,6 +25,7 @@ cdef extern from "fastconv.h" nogil:
         ptrdiff_t dilation_h, dilation_w, out_h, out_w
 
     ptrdiff_t fc_pool_scratch(const fc_pool*)
+    ptrdiff_t fc_soft_pool_scratch(const fc_pool*)
 
     ctypedef struct fc_windows:
         ptrdiff_t height, width, kernel_h, kernel_w
@@ -58,6 +59,10 @@ cdef extern from "fastconv.h" nogil:
                          ptrdiff_t, ptrdiff_t, float*) noexcept nogil
         void (*max_pool_at)(const fc_pool*, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t, float*,
                             ptrdiff_t, ptrdiff_t, int64_t*, float*) noexcept nogil
+        void (*min_pool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t, float*,
+                         ptrdiff_t, ptrdiff_t, float*) noexcept nogil
+        void (*min_pool_at)(const fc_pool*, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t, float*,
+                            ptrdiff_t, ptrdiff_t, int64_t*, float*) noexcept nogil
         void (*avg_pool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t,
                          const float*, const float*, float, float*, ptrdiff_t, ptrdiff_t,
                          float*) noexcept nogil
@@ -66,6 +71,12 @@ cdef extern from "fastconv.h" nogil:
                            float*) noexcept nogil
         ptrdiff_t (*max_unpool)(const fc_pool*, const float*, ptrdiff_t, ptrdiff_t, const int64_t*,
                                 ptrdiff_t, ptrdiff_t, float*, ptrdiff_t, ptrdiff_t) noexcept nogil
+        void (*take)(ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t, float*) noexcept nogil
+        void (*give)(ptrdiff_t, const float*, float*, ptrdiff_t, ptrdiff_t) noexcept nogil
+        void (*soft_pool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t, float,
+                          float*, ptrdiff_t, ptrdiff_t, float*) noexcept nogil
+        void (*soft_unpool)(const fc_pool*, const float*, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t,
+                            ptrdiff_t, float, float*, ptrdiff_t, ptrdiff_t, float*) noexcept nogil
         void (*avg_pool_lanes)(const fc_windows*, float, const float*, float*) noexcept nogil
         void (*max_pool_lanes)(const fc_windows*, float, const float*, float*) noexcept nogil
         fc_unpool_f32[4] avg_unpool_lanes
@@ -95,6 +106,10 @@ cdef extern from "fastconv.h" nogil:
                          ptrdiff_t, ptrdiff_t, double*) noexcept nogil
         void (*max_pool_at)(const fc_pool*, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t, double*,
                             ptrdiff_t, ptrdiff_t, int64_t*, double*) noexcept nogil
+        void (*min_pool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t, double*,
+                         ptrdiff_t, ptrdiff_t, double*) noexcept nogil
+        void (*min_pool_at)(const fc_pool*, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t, double*,
+                            ptrdiff_t, ptrdiff_t, int64_t*, double*) noexcept nogil
         void (*avg_pool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t,
                          const double*, const double*, double, double*, ptrdiff_t, ptrdiff_t,
                          double*) noexcept nogil
@@ -103,6 +118,12 @@ cdef extern from "fastconv.h" nogil:
                            double*) noexcept nogil
         ptrdiff_t (*max_unpool)(const fc_pool*, const double*, ptrdiff_t, ptrdiff_t, const int64_t*,
                                 ptrdiff_t, ptrdiff_t, double*, ptrdiff_t, ptrdiff_t) noexcept nogil
+        void (*take)(ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t, double*) noexcept nogil
+        void (*give)(ptrdiff_t, const double*, double*, ptrdiff_t, ptrdiff_t) noexcept nogil
+        void (*soft_pool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t, double,
+                          double*, ptrdiff_t, ptrdiff_t, double*) noexcept nogil
+        void (*soft_unpool)(const fc_pool*, const double*, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t,
+                            ptrdiff_t, double, double*, ptrdiff_t, ptrdiff_t, double*) noexcept nogil
         void (*avg_pool_lanes)(const fc_windows*, double, const double*, double*) noexcept nogil
         void (*max_pool_lanes)(const fc_windows*, double, const double*, double*) noexcept nogil
         fc_unpool_f64[4] avg_unpool_lanes

@@ -9,7 +9,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
-from fastconv.backends.native._dispatch cimport fc_isa, fc_pool, fc_pool_scratch, isa_table
+from fastconv.backends.native._dispatch cimport fc_isa, fc_pool, fc_pool_scratch, fc_soft_pool_scratch, isa_table
 
 ctypedef fused real:
     float
@@ -60,32 +60,43 @@ cdef inline ptrdiff_t row_blocks(ptrdiff_t planes, ptrdiff_t rows, int threads) 
     return pieces if pieces < rows else (rows if rows > 0 else 1)
 
 
-cdef void* scratch_for(const fc_pool* g, size_t item, int threads) except NULL:
-    cdef void* scratch = malloc(threads * fc_pool_scratch(g) * item)
+cdef void* scratch_for(size_t elements, size_t item, int threads) except NULL:
+    cdef void* scratch = malloc(threads * elements * item)
     if scratch == NULL:
         raise MemoryError("no memory for the row buffers of a pooling")
     return scratch
 
 
-# --- maximum -------------------------------------------------------------------------------------
+# --- maximum and minimum -------------------------------------------------------------------------------------
 
-cdef inline void max_rows(const fc_isa* isa, const fc_pool* g, ptrdiff_t first, ptrdiff_t last,
-                          const real* x, const Planes* xp, real* y, const Planes* yp, int64_t* at,
-                          real* scratch) noexcept nogil:
+cdef inline void extreme_rows(const fc_isa* isa, bint minimum, const fc_pool* g, ptrdiff_t first,
+                              ptrdiff_t last, const real* x, const Planes* xp, real* y,
+                              const Planes* yp, int64_t* at, real* scratch) noexcept nogil:
     if real is float:
         if at == NULL:
-            isa.f32.max_pool(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, scratch)
+            if minimum:
+                isa.f32.min_pool(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, scratch)
+            else:
+                isa.f32.max_pool(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, scratch)
+        elif minimum:
+            isa.f32.min_pool_at(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, at, scratch)
         else:
             isa.f32.max_pool_at(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, at, scratch)
     else:
         if at == NULL:
-            isa.f64.max_pool(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, scratch)
+            if minimum:
+                isa.f64.min_pool(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, scratch)
+            else:
+                isa.f64.max_pool(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, scratch)
+        elif minimum:
+            isa.f64.min_pool_at(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, at, scratch)
         else:
             isa.f64.max_pool_at(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, at, scratch)
 
 
-cdef int max_pool_of(tuple geometry, const real[:, :, :, :] x, real[:, :, :, :] y,
-                     int64_t[:, :, :, ::1] indices, int isa_index, int threads) except -1:
+cdef int extreme_of(bint minimum, tuple geometry, const real[:, :, :, :] x,
+                    real[:, :, :, :] y, int64_t[:, :, :, ::1] indices, int isa_index,
+                    int threads) except -1:
     cdef const fc_isa* isa = isa_table(isa_index)
     cdef fc_pool g = read_pool(geometry)
     cdef Planes xp = planes_of(x.shape, x.strides, sizeof(real))
@@ -100,13 +111,14 @@ cdef int max_pool_of(tuple geometry, const real[:, :, :, :] x, real[:, :, :, :] 
     threads = team(planes * g.height * g.width * sizeof(real), threads)
     pieces = row_blocks(planes, g.out_h, threads)
     cdef ptrdiff_t each = fc_pool_scratch(&g)
-    cdef real* scratch = <real*>scratch_for(&g, sizeof(real), threads)
+    cdef real* scratch = <real*>scratch_for(each, sizeof(real), threads)
     for item in prange(planes * pieces, nogil=True, num_threads=threads, schedule="static"):
         plane = item // pieces
         piece = item % pieces
-        max_rows(isa, &g, piece * g.out_h // pieces, (piece + 1) * g.out_h // pieces,
-                 x0 + plane_at(&xp, plane), &xp, y0 + plane_at(&yp, plane), &yp,
-                 at + plane * pixels if at != NULL else NULL, scratch + each * threadid())
+        extreme_rows(isa, minimum, &g, piece * g.out_h // pieces,
+                     (piece + 1) * g.out_h // pieces, x0 + plane_at(&xp, plane), &xp,
+                     y0 + plane_at(&yp, plane), &yp, at + plane * pixels if at != NULL else NULL,
+                     scratch + each * threadid())
     free(scratch)
     return 0
 
@@ -204,7 +216,7 @@ cdef int average_of(bint backward, tuple geometry, row_counts, col_counts, divis
     cdef ptrdiff_t each = fc_pool_scratch(&g)
     cdef real* scratch
     try:
-        scratch = <real*>scratch_for(&g, sizeof(real), threads)
+        scratch = <real*>scratch_for(each, sizeof(real), threads)
     except MemoryError:
         free(div)
         raise
@@ -216,6 +228,201 @@ cdef int average_of(bint backward, tuple geometry, row_counts, col_counts, divis
                      y0 + plane_at(&yp, plane), &yp, scratch + each * threadid())
     free(scratch)
     free(div)
+    return 0
+
+
+# --- between mean and maximum ---------------------------------------------------------------------
+
+cdef inline void soft_rows(const fc_isa* isa, const fc_pool* g, ptrdiff_t first, ptrdiff_t last,
+                           const real* x, const Planes* xp, real beta, real* y, const Planes* yp,
+                           real* scratch) noexcept nogil:
+    if real is float:
+        isa.f32.soft_pool(g, first, last, x, xp.row, xp.col, beta, y, yp.row, yp.col, scratch)
+    else:
+        isa.f64.soft_pool(g, first, last, x, xp.row, xp.col, beta, y, yp.row, yp.col, scratch)
+
+
+cdef inline void soft_back(const fc_isa* isa, const fc_pool* g, const real* dy, const Planes* yp,
+                           const real* x, const Planes* xp, real beta, real* dx, const Planes* dp,
+                           real* scratch) noexcept nogil:
+    if real is float:
+        isa.f32.soft_unpool(g, dy, yp.row, yp.col, x, xp.row, xp.col, beta, dx, dp.row, dp.col,
+                            scratch)
+    else:
+        isa.f64.soft_unpool(g, dy, yp.row, yp.col, x, xp.row, xp.col, beta, dx, dp.row, dp.col,
+                            scratch)
+
+
+cdef int soft_pool_of(tuple geometry, const real[:, :, :, :] x, double beta, real[:, :, :, :] y,
+                      int isa_index, int threads) except -1:
+    cdef const fc_isa* isa = isa_table(isa_index)
+    cdef fc_pool g = read_pool(geometry)
+    cdef Planes xp = planes_of(x.shape, x.strides, sizeof(real))
+    cdef Planes yp = planes_of(y.shape, y.strides, sizeof(real))
+    cdef ptrdiff_t planes = xp.images * xp.channels, item, pieces, plane, piece
+    cdef const real* x0 = &x[0, 0, 0, 0]
+    cdef real* y0 = &y[0, 0, 0, 0]
+    threads = team(planes * g.height * g.width * sizeof(real), threads)
+    pieces = row_blocks(planes, g.out_h, threads)
+    cdef ptrdiff_t each = fc_soft_pool_scratch(&g)
+    cdef real* scratch = <real*>scratch_for(each, sizeof(real), threads)
+    for item in prange(planes * pieces, nogil=True, num_threads=threads, schedule="static"):
+        plane = item // pieces
+        piece = item % pieces
+        soft_rows(isa, &g, piece * g.out_h // pieces, (piece + 1) * g.out_h // pieces,
+                  x0 + plane_at(&xp, plane), &xp, <real>beta, y0 + plane_at(&yp, plane), &yp,
+                  scratch + each * threadid())
+    free(scratch)
+    return 0
+
+
+cdef int soft_unpool_of(tuple geometry, const real[:, :, :, :] dy, const real[:, :, :, :] x,
+                        double beta, real[:, :, :, :] dx, int isa_index, int threads) except -1:
+    cdef const fc_isa* isa = isa_table(isa_index)
+    cdef fc_pool g = read_pool(geometry)
+    cdef Planes yp = planes_of(dy.shape, dy.strides, sizeof(real))
+    cdef Planes xp = planes_of(x.shape, x.strides, sizeof(real))
+    cdef Planes dp = planes_of(dx.shape, dx.strides, sizeof(real))
+    cdef ptrdiff_t planes = xp.images * xp.channels, plane
+    cdef const real* dy0 = &dy[0, 0, 0, 0]
+    cdef const real* x0 = &x[0, 0, 0, 0]
+    cdef real* dx0 = &dx[0, 0, 0, 0]
+    threads = team(planes * g.height * g.width * sizeof(real), threads)
+    cdef ptrdiff_t each = fc_soft_pool_scratch(&g)
+    cdef real* scratch = <real*>scratch_for(each, sizeof(real), threads)
+    for plane in prange(planes, nogil=True, num_threads=threads, schedule="static"):
+        soft_back(isa, &g, dy0 + plane_at(&yp, plane), &yp, x0 + plane_at(&xp, plane), &xp,
+                  <real>beta, dx0 + plane_at(&dp, plane), &dp, scratch + each * threadid())
+    free(scratch)
+    return 0
+
+
+# --- patches -------------------------------------------------------------------------------------
+
+cdef inline void inside(const fc_pool* g, ptrdiff_t s, ptrdiff_t* first,
+                        ptrdiff_t* last) noexcept nogil:
+    """The output columns whose tap s lies in the image."""
+    cdef ptrdiff_t w = s * g.dilation_w - g.left
+    first[0] = (-w + g.stride_w - 1) // g.stride_w if w < 0 else 0
+    last[0] = (g.width - 1 - w) // g.stride_w + 1 if w < g.width else 0
+    if last[0] > g.out_w:
+        last[0] = g.out_w
+    if first[0] > last[0]:
+        first[0] = last[0]
+
+
+cdef inline void take(const fc_isa* isa, ptrdiff_t n, const real* x, ptrdiff_t x_col,
+                      ptrdiff_t stride, real* y) noexcept nogil:
+    if real is float:
+        isa.f32.take(n, x, x_col, stride, y)
+    else:
+        isa.f64.take(n, x, x_col, stride, y)
+
+
+cdef inline void give(const fc_isa* isa, ptrdiff_t n, const real* y, real* x, ptrdiff_t x_col,
+                      ptrdiff_t stride) noexcept nogil:
+    if real is float:
+        isa.f32.give(n, y, x, x_col, stride)
+    else:
+        isa.f64.give(n, y, x, x_col, stride)
+
+
+cdef void unfold_plane(const fc_isa* isa, const fc_pool* g, const real* x, const Planes* xp,
+                       real* y, ptrdiff_t y_tap, ptrdiff_t y_pixel) noexcept nogil:
+    """y[tap][pixel] = x at that tap of that window, 0 outside."""
+    cdef ptrdiff_t r, s, p, q, h, first = 0, last = 0
+    cdef const real* x_q
+    cdef real* y_p
+    for r in range(g.kernel_h):
+        for s in range(g.kernel_w):
+            for p in range(g.out_h):
+                h = p * g.stride_h - g.top + r * g.dilation_h
+                y_p = y + (r * g.kernel_w + s) * y_tap + p * g.out_w * y_pixel
+                inside(g, s, &first, &last)
+                if h < 0 or h >= g.height:
+                    first = last = g.out_w
+                x_q = x + h * xp.row + (s * g.dilation_w - g.left + first * g.stride_w) * xp.col
+                for q in range(first):
+                    y_p[q * y_pixel] = 0
+                if y_pixel == 1 and last > first:
+                    take(isa, last - first, x_q, xp.col, g.stride_w, y_p + first)
+                else:
+                    for q in range(last - first):
+                        y_p[(first + q) * y_pixel] = x_q[q * g.stride_w * xp.col]
+                for q in range(last, g.out_w):
+                    y_p[q * y_pixel] = 0
+
+
+cdef void fold_plane(const fc_isa* isa, const fc_pool* g, const real* y, ptrdiff_t y_tap,
+                     ptrdiff_t y_pixel, real* x, const Planes* xp) noexcept nogil:
+    """x = sums of y[tap][pixel] over the windows and taps that lie on a pixel."""
+    cdef ptrdiff_t r, s, p, q, h, first = 0, last = 0
+    cdef real* x_q
+    cdef const real* y_p
+    for h in range(g.height):
+        for q in range(g.width):
+            x[h * xp.row + q * xp.col] = 0
+    for r in range(g.kernel_h):
+        for s in range(g.kernel_w):
+            inside(g, s, &first, &last)
+            if first == last:
+                continue
+            for p in range(g.out_h):
+                h = p * g.stride_h - g.top + r * g.dilation_h
+                if h < 0 or h >= g.height:
+                    continue
+                y_p = y + (r * g.kernel_w + s) * y_tap + (p * g.out_w + first) * y_pixel
+                x_q = x + h * xp.row + (s * g.dilation_w - g.left + first * g.stride_w) * xp.col
+                if y_pixel == 1:
+                    give(isa, last - first, y_p, x_q, xp.col, g.stride_w)
+                else:
+                    for q in range(last - first):
+                        x_q[q * g.stride_w * xp.col] += y_p[q * y_pixel]
+
+
+cdef fc_pool read_patches(tuple geometry) except *:
+    """The windows of a ConvSpec's geometry."""
+    cdef fc_pool g
+    cdef ptrdiff_t images, channels, filters, groups
+    (images, channels, g.height, g.width, filters, g.kernel_h, g.kernel_w, g.stride_h, g.stride_w,
+     g.top, g.left, g.dilation_h, g.dilation_w, groups, g.out_h, g.out_w) = geometry
+    return g
+
+
+cdef int unfold_of(tuple geometry, const real[:, :, :, :] x, real[:, :, :] y,
+                   int isa_index, int threads) except -1:
+    cdef const fc_isa* isa = isa_table(isa_index)
+    cdef fc_pool g = read_patches(geometry)
+    cdef Planes xp = planes_of(x.shape, x.strides, sizeof(real))
+    cdef ptrdiff_t planes = xp.images * xp.channels, taps = g.kernel_h * g.kernel_w, plane
+    cdef ptrdiff_t image = y.strides[0] // <ptrdiff_t>sizeof(real)
+    cdef ptrdiff_t tap = y.strides[1] // <ptrdiff_t>sizeof(real)
+    cdef ptrdiff_t pixel = y.strides[2] // <ptrdiff_t>sizeof(real)
+    cdef const real* x0 = &x[0, 0, 0, 0]
+    cdef real* y0 = &y[0, 0, 0]
+    threads = team(y.shape[0] * y.shape[1] * y.shape[2] * sizeof(real), threads)
+    for plane in prange(planes, nogil=True, num_threads=threads, schedule="static"):
+        unfold_plane(isa, &g, x0 + plane_at(&xp, plane), &xp,
+                     y0 + plane // xp.channels * image + plane % xp.channels * taps * tap, tap,
+                     pixel)
+    return 0
+
+
+cdef int fold_of(tuple geometry, const real[:, :, :] y, real[:, :, :, :] x,
+                 int isa_index, int threads) except -1:
+    cdef const fc_isa* isa = isa_table(isa_index)
+    cdef fc_pool g = read_patches(geometry)
+    cdef Planes xp = planes_of(x.shape, x.strides, sizeof(real))
+    cdef ptrdiff_t planes = xp.images * xp.channels, taps = g.kernel_h * g.kernel_w, plane
+    cdef ptrdiff_t image = y.strides[0] // <ptrdiff_t>sizeof(real)
+    cdef ptrdiff_t tap = y.strides[1] // <ptrdiff_t>sizeof(real)
+    cdef ptrdiff_t pixel = y.strides[2] // <ptrdiff_t>sizeof(real)
+    cdef real* x0 = &x[0, 0, 0, 0]
+    cdef const real* y0 = &y[0, 0, 0]
+    threads = team(y.shape[0] * y.shape[1] * y.shape[2] * sizeof(real), threads)
+    for plane in prange(planes, nogil=True, num_threads=threads, schedule="static"):
+        fold_plane(isa, &g, y0 + plane // xp.channels * image + plane % xp.channels * taps * tap,
+                   tap, pixel, x0 + plane_at(&xp, plane), &xp)
     return 0
 
 
@@ -362,12 +569,12 @@ cdef double channel_total(const fc_isa* isa, const real* x, const Planes* xp, pt
 
 # --- what Python calls ---------------------------------------------------------------------------
 
-def max_pool2d(tuple geometry, x, out, indices, int isa, int threads):
-    """out = maxima of x, and (indices not None) where they stood."""
+def extreme_pool2d(bint minimum, tuple geometry, x, out, indices, int isa, int threads):
+    """out = maxima of x, or minima, and (indices not None) where they stood."""
     if out.itemsize == 4:
-        max_pool_of[float](geometry, x, out, indices, isa, threads)
+        extreme_of[float](minimum, geometry, x, out, indices, isa, threads)
     else:
-        max_pool_of[double](geometry, x, out, indices, isa, threads)
+        extreme_of[double](minimum, geometry, x, out, indices, isa, threads)
 
 
 def max_pool2d_backward(grad, indices, out, int isa, int threads):
@@ -401,6 +608,38 @@ def avg_pool2d_backward(tuple geometry, row_counts, col_counts, divisor, grad, o
     else:
         average_of[double](True, geometry, row_counts, col_counts, divisor, grad, out, isa,
                            threads)
+
+
+def softmax_pool2d(tuple geometry, x, double beta, out, int isa, int threads):
+    """out = means of x, weighted by e^(beta x)."""
+    if out.itemsize == 4:
+        soft_pool_of[float](geometry, x, beta, out, isa, threads)
+    else:
+        soft_pool_of[double](geometry, x, beta, out, isa, threads)
+
+
+def softmax_pool2d_backward(tuple geometry, grad, x, double beta, out, int isa, int threads):
+    """out = gradient of softmax_pool2d."""
+    if out.itemsize == 4:
+        soft_unpool_of[float](geometry, grad, x, beta, out, isa, threads)
+    else:
+        soft_unpool_of[double](geometry, grad, x, beta, out, isa, threads)
+
+
+def unfold(tuple geometry, x, out, int isa, int threads):
+    """out = the patches of x."""
+    if out.itemsize == 4:
+        unfold_of[float](geometry, x, out, isa, threads)
+    else:
+        unfold_of[double](geometry, x, out, isa, threads)
+
+
+def fold(tuple geometry, patches, out, int isa, int threads):
+    """out = the patches added up where they came from."""
+    if out.itemsize == 4:
+        fold_of[float](geometry, patches, out, isa, threads)
+    else:
+        fold_of[double](geometry, patches, out, isa, threads)
 
 
 def activation(str kind, x, out, int isa, int threads):

@@ -163,9 +163,9 @@ _CONV = tuple(
 )
 
 
-def _plane(name):
+def _plane(name, module="_planes"):
     def run(spec, *arrays):
-        getattr(_kernels("_planes"), name)(spec, *arrays, _threads())
+        getattr(_kernels(module), name)(spec, *arrays, _threads())
 
     return run
 
@@ -189,9 +189,14 @@ _PLANES = tuple(
     for op, run in (
         ("conv2d_bias", _plane("channel_sum")),
         ("max_pool2d", _plane("max_pool2d")),
+        ("min_pool2d", _plane("min_pool2d")),
         ("max_pool2d_backward", _plane("max_pool2d_backward")),
         ("avg_pool2d", _plane("avg_pool2d")),
         ("avg_pool2d_backward", _plane("avg_pool2d_backward")),
+        *(
+            (op, _plane(op, "_patches"))
+            for op in ("softmax_pool2d", "softmax_pool2d_backward", "unfold", "fold")
+        ),
         *((kind, _activation(kind)) for kind in ("relu", "sigmoid", "tanh")),
         *((f"{kind}_backward", _activation_backward(kind)) for kind in ("relu", "sigmoid", "tanh")),
     )

@@ -27,6 +27,7 @@ from fastconv.backends.numba._simd import (
     load,
     load_wide,
     maximum,
+    minimum,
     multiply,
     odds,
     pick,
@@ -37,6 +38,7 @@ from fastconv.backends.numba._simd import (
     store,
     subtract,
     unbits,
+    undercuts,
     wins,
     xor,
     zip_high,
@@ -49,24 +51,49 @@ LANES = 16  # the most that a vector has
 u = np.uintp  # an index of this type is not checked for counting from the end
 
 
-# --- maximum and average -------------------------------------------------------------------------
+# --- maximum, minimum and average ----------------------------------------------------------------
 #
-# `divisors` is None for the maximum, else (row_div, col_div, scale): row_div * col_div divides, or
+# `least` is None for the maximum, True for the minimum: a kernel is compiled for the one or the
+# other. `divisors` is None for both, else (row_div, col_div, scale): row_div * col_div divides, or
 # scale multiplies where it is the same power of two everywhere and not 0.
 
 
 @inlined
-def _join(v, acc, divisors):
+def _beats(v, m, least):
+    if least is None:
+        return wins(v, m)
+    else:
+        return undercuts(v, m)
+
+
+@inlined
+def _beats1(v, m, least):
+    if least is None:
+        return (v > m) | (v != v)
+    else:
+        return (v < m) | (v != v)
+
+
+@inlined
+def _extreme(v, m, least):
+    if least is None:
+        return maximum(v, m)
+    else:
+        return minimum(v, m)
+
+
+@inlined
+def _join(v, acc, divisors, least):
     if divisors is None:
-        return maximum(v, acc)
+        return _extreme(v, acc, least)
     else:
         return add(acc, v)
 
 
 @inlined
-def _join1(v, acc, divisors):
+def _join1(v, acc, divisors, least):
     if divisors is None:
-        return v if (v > acc) | (v != v) else acc
+        return v if _beats1(v, acc, least) else acc
     else:
         return acc + v
 
@@ -103,7 +130,7 @@ def _is_2x2(g):
 
 
 @helper
-def _rows_2x2(x, out, start, stop, g, divisors):
+def _rows_2x2(x, out, start, stop, g, divisors, least):
     _, _, H, W, _, _, _, _, _, _, _, _, P, Q = g
     lanes = count(x)
     plane = start // P
@@ -118,17 +145,17 @@ def _rows_2x2(x, out, start, stop, g, divisors):
                 if q > Q - lanes and Q >= lanes:
                     q = Q - lanes
                 a, b = above + 2 * q, below + 2 * q
-                low = _join(load(x, b), load(x, a), divisors)
-                high = _join(load(x, b + lanes), load(x, a + lanes), divisors)
-                acc = _join(odds(low, high), evens(low, high), divisors)
+                low = _join(load(x, b), load(x, a), divisors, least)
+                high = _join(load(x, b + lanes), load(x, a + lanes), divisors, least)
+                acc = _join(odds(low, high), evens(low, high), divisors, least)
                 store(out, to + q, _finish(x, acc, divisors, p, 0))
                 q += lanes
         else:
             for q in range(Q):
                 a, b = above + 2 * q, below + 2 * q
-                low = _join1(x[u(b)], x[u(a)], divisors)
-                high = _join1(x[u(b + 1)], x[u(a + 1)], divisors)
-                out[u(to + q)] = _finish1(_join1(high, low, divisors), divisors, p, q)
+                low = _join1(x[u(b)], x[u(a)], divisors, least)
+                high = _join1(x[u(b + 1)], x[u(a + 1)], divisors, least)
+                out[u(to + q)] = _finish1(_join1(high, low, divisors, least), divisors, p, q)
         p += 1
         above += 2 * W
         if p == P:
@@ -148,14 +175,14 @@ def _inside(p, stride, top, dilation, H, R):
 
 
 @inlined
-def _down(x, at, step, rows, n, buffer, to, divisors):
+def _down(x, at, step, rows, n, buffer, to, divisors, least):
     """buffer[to + i] = join of x[at + r * step + i] over the rows r."""
     lanes = count(x)
     if n < lanes:
         for i in range(n):
             acc = x[u(at + i)]
             for r in range(1, rows):
-                acc = _join1(x[u(at + r * step + i)], acc, divisors)
+                acc = _join1(x[u(at + r * step + i)], acc, divisors, least)
             buffer[u(to + i)] = acc
         return
     i = 0
@@ -164,42 +191,42 @@ def _down(x, at, step, rows, n, buffer, to, divisors):
             i = n - lanes
         acc = load(x, at + i)
         if rows == 3:
-            acc = _join(load(x, at + step + i), acc, divisors)
-            acc = _join(load(x, at + 2 * step + i), acc, divisors)
+            acc = _join(load(x, at + step + i), acc, divisors, least)
+            acc = _join(load(x, at + 2 * step + i), acc, divisors, least)
         else:
             for r in range(1, rows):
-                acc = _join(load(x, at + r * step + i), acc, divisors)
+                acc = _join(load(x, at + r * step + i), acc, divisors, least)
         store(buffer, to + i, acc)
         i += lanes
 
 
 @inlined
-def _along(buffer, at, taps, step, stride, divisors):
+def _along(buffer, at, taps, step, stride, divisors, least):
     """Join over the taps, for a vector of outputs; stride is 1 or 2."""
     lanes = count(buffer)
     if stride == 1:
         acc = load(buffer, at)
         if taps == 3:
-            acc = _join(load(buffer, at + step), acc, divisors)
-            acc = _join(load(buffer, at + 2 * step), acc, divisors)
+            acc = _join(load(buffer, at + step), acc, divisors, least)
+            acc = _join(load(buffer, at + 2 * step), acc, divisors, least)
         else:
             for s in range(1, taps):
-                acc = _join(load(buffer, at + s * step), acc, divisors)
+                acc = _join(load(buffer, at + s * step), acc, divisors, least)
         return acc
     low, high = load(buffer, at), load(buffer, at + lanes)
     acc = evens(low, high)
     if step == 1 and taps == 3:
-        acc = _join(odds(low, high), acc, divisors)
+        acc = _join(odds(low, high), acc, divisors, least)
         last = evens(load(buffer, at + 2), load(buffer, at + 2 + lanes))
-        return _join(last, acc, divisors)
+        return _join(last, acc, divisors, least)
     for s in range(1, taps):
         v = evens(load(buffer, at + s * step), load(buffer, at + s * step + lanes))
-        acc = _join(v, acc, divisors)
+        acc = _join(v, acc, divisors, least)
     return acc
 
 
 @helper
-def _rows(x, out, start, stop, g, divisors, outside, buffer):
+def _rows(x, out, start, stop, g, divisors, least, outside, buffer):
     """Down the columns into a row buffer that holds the padding, then along it."""
     _, _, H, W, R, S, stride_h, stride, top, left, dilation_h, step, P, Q = g
     lanes = count(x)
@@ -218,7 +245,7 @@ def _rows(x, out, start, stop, g, divisors, outside, buffer):
         begin, end = _inside(p, stride_h, top, dilation_h, H, R)
         if begin < end:
             row = plane * H + p * stride_h - top + begin * dilation_h
-            _down(x, row * W, dilation_h * W, end - begin, inside, buffer, left, divisors)
+            _down(x, row * W, dilation_h * W, end - begin, inside, buffer, left, divisors, least)
         else:
             for i in range(inside):
                 buffer[u(left + i)] = outside
@@ -227,18 +254,18 @@ def _rows(x, out, start, stop, g, divisors, outside, buffer):
             for q in range(Q):
                 acc = buffer[u(q * stride)]
                 for s in range(1, S):
-                    acc = _join1(buffer[u(q * stride + s * step)], acc, divisors)
+                    acc = _join1(buffer[u(q * stride + s * step)], acc, divisors, least)
                 out[u(to + q)] = _finish1(acc, divisors, p, q)
         elif Q >= lanes:
             q = 0
             while q < Q:
                 if q > Q - lanes:
                     q = Q - lanes
-                acc = _along(buffer, q * stride, S, step, stride, divisors)
+                acc = _along(buffer, q * stride, S, step, stride, divisors, least)
                 store(out, to + q, _finish(x, acc, divisors, p, q))
                 q += lanes
         else:
-            acc = _finish(x, _along(buffer, 0, S, step, stride, divisors), divisors, p, 0)
+            acc = _finish(x, _along(buffer, 0, S, step, stride, divisors, least), divisors, p, 0)
             if to + lanes <= stop * Q:
                 store(out, to, acc)
             else:
@@ -248,20 +275,20 @@ def _rows(x, out, start, stop, g, divisors, outside, buffer):
 
 
 @compiled
-def _pool(i, pieces, x, out, g, divisors, outside, buffers):
+def _pool(i, pieces, x, out, g, divisors, least, outside, buffers):
     rows = g[0] * g[1] * g[12]
     start, stop = rows * i // pieces, rows * (i + 1) // pieces
     if _is_2x2(g):
-        _rows_2x2(x, out, start, stop, g, divisors)
+        _rows_2x2(x, out, start, stop, g, divisors, least)
     else:
-        _rows(x, out, start, stop, g, divisors, outside, buffers[i])
+        _rows(x, out, start, stop, g, divisors, least, outside, buffers[i])
 
 
-# --- maxima with their places --------------------------------------------------------------------
+# --- extremes with their places ------------------------------------------------------------------
 
 
 @helper
-def _rows_2x2_at(x, out, at, start, stop, g):
+def _rows_2x2_at(x, out, at, start, stop, g, least):
     _, _, H, W, _, _, _, _, _, _, _, _, P, Q = g
     lanes = count(x)
     plane = start // P
@@ -280,14 +307,14 @@ def _rows_2x2_at(x, out, at, start, stop, g):
                     q = Q - lanes
                 low, high = load(x, above + 2 * q), load(x, above + 2 * q + lanes)
                 m, v = evens(low, high), odds(low, high)
-                new = wins(v, m)
+                new = _beats(v, m, least)
                 m, where = pick(new, v, m), pick(new, one, zero)
                 low, high = load(x, below + 2 * q), load(x, below + 2 * q + lanes)
                 v = evens(low, high)
-                new = wins(v, m)
+                new = _beats(v, m, least)
                 m, where = pick(new, v, m), pick(new, third, where)
                 v = odds(low, high)
-                new = wins(v, m)
+                new = _beats(v, m, least)
                 m, where = pick(new, v, m), pick(new, fourth, where)
                 store(out, to + q, m)
                 corner = splat_wide(2 * p * W + 2 * q, x)
@@ -299,7 +326,7 @@ def _rows_2x2_at(x, out, at, start, stop, g):
                 for r in range(2):
                     for s in range(2):
                         v = x[u(above + r * W + 2 * q + s)]
-                        if v > m or v != v:
+                        if _beats1(v, m, least):
                             m, where = v, r * W + s
                 out[u(to + q)] = m
                 at[u(to + q)] = 2 * p * W + 2 * q + where
@@ -326,7 +353,7 @@ def _copy(x, at, n, buffer, to):
 
 
 @helper
-def _rows_at(x, out, at, start, stop, g, buffer, begins):
+def _rows_at(x, out, at, start, stop, g, least, buffer, begins):
     """All taps in row-major order, from rows that are staged with their padding."""
     _, _, H, W, R, S, stride_h, stride, top, left, dilation_h, step, P, Q = g
     lanes = count(x)
@@ -334,14 +361,15 @@ def _rows_at(x, out, at, start, stop, g, buffer, begins):
     room = span + 3 * lanes
     inside = min(W, span - left)
     packed = R * room
+    outside = -np.inf if least is None else np.inf
     for i in range(buffer.size):
-        buffer[u(i)] = -np.inf
+        buffer[u(i)] = outside
     # where a row's search starts, from the window's corner: the first column in the image
     for q in range(begins.size):
         w = min(q, Q - 1) * stride - left
         to = w + (-w + step - 1) // step * step if w < 0 else w
         begins[u(q)] = to - w
-    lowest, columns = splat(-np.inf, x), multiply(first(x), splat_wide(stride, x))
+    worst, columns = splat(outside, x), multiply(first(x), splat_wide(stride, x))
     for t in range(start, stop):
         plane = t // P
         p = t - plane * P
@@ -351,7 +379,7 @@ def _rows_at(x, out, at, start, stop, g, buffer, begins):
         to = t * Q
         if stride > 2:
             for q in range(Q):
-                m = x.dtype.type(-np.inf)
+                m = x.dtype.type(outside)
                 where = begin * dilation_h * W + begins[u(q)]
                 for r in range(begin, end):
                     row = (plane * H + h + r * dilation_h) * W
@@ -359,7 +387,7 @@ def _rows_at(x, out, at, start, stop, g, buffer, begins):
                         w = q * stride - left + s * step
                         if 0 <= w < W:
                             v = x[u(row + w)]
-                            if v > m or v != v:
+                            if _beats1(v, m, least):
                                 m, where = v, r * dilation_h * W + s * step
                 out[u(to + q)] = m
                 at[u(to + q)] = corner + q * stride + where
@@ -371,7 +399,7 @@ def _rows_at(x, out, at, start, stop, g, buffer, begins):
         while q < Q:
             if q > Q - lanes and Q >= lanes:
                 q = Q - lanes
-            m = lowest
+            m = worst
             where = add(load_wide(begins, q, x), splat_wide(begin * dilation_h * W, x))
             for r in range(begin, end):
                 for s in range(S):
@@ -379,7 +407,7 @@ def _rows_at(x, out, at, start, stop, g, buffer, begins):
                     v = load(buffer, i)
                     if stride == 2:
                         v = evens(v, load(buffer, i + lanes))
-                    new = wins(v, m)
+                    new = _beats(v, m, least)
                     m = pick(new, v, m)
                     where = pick(new, splat_wide(r * dilation_h * W + s * step, x), where)
             where = add(add(where, columns), splat_wide(corner + q * stride, x))
@@ -396,13 +424,13 @@ def _rows_at(x, out, at, start, stop, g, buffer, begins):
 
 
 @compiled
-def _pool_at(i, pieces, x, out, at, g, buffers, begins):
+def _pool_at(i, pieces, x, out, at, g, least, buffers, begins):
     rows = g[0] * g[1] * g[12]
     start, stop = rows * i // pieces, rows * (i + 1) // pieces
     if _is_2x2(g):
-        _rows_2x2_at(x, out, at, start, stop, g)
+        _rows_2x2_at(x, out, at, start, stop, g, least)
     else:
-        _rows_at(x, out, at, start, stop, g, buffers[i], begins[i])
+        _rows_at(x, out, at, start, stop, g, least, buffers[i], begins[i])
 
 
 # --- gradients -----------------------------------------------------------------------------------
@@ -754,22 +782,27 @@ def _power_of_2(k, like, constants, more):
 
 
 @inlined
+def _exp(y, like, constants):
+    """e^y for y <= 0 or NaN."""
+    least = splat(constants[0][5], like)
+    z, k = _expm1(pick(wins(y, least), y, least), like, constants)
+    # in two steps: 2^k itself may be denormal
+    e = multiply(add(z, splat(1.0, like)), _power_of_2(k, like, constants, 64))
+    return multiply(e, splat(2.0**-64, like))
+
+
+@inlined
 def _activated(kind, x, like, constants):
     zero, one = splat(0.0, like), splat(1.0, like)
     if kind == RELU:
         return pick(wins(x, zero), x, zero)
     sign = both(bits(x), bits(splat(-0.0, like)))
     size = unbits(xor(bits(x), sign))
-    least = splat(constants[0][5], like)
     if kind == SIGMOID:
-        y = subtract(splat(-0.0, like), size)
-        z, k = _expm1(pick(wins(y, least), y, least), like, constants)
-        # in two steps: 2^k itself may be denormal
-        e = multiply(add(z, one), _power_of_2(k, like, constants, 64))
-        e = multiply(e, splat(2.0**-64, like))
+        e = _exp(subtract(splat(-0.0, like), size), like, constants)
         return divide(pick(greater(zero, x), e, one), add(one, e))
     # beyond half of `least` tanh is 1 in every digit
-    y, least = multiply(size, splat(-2.0, like)), multiply(least, splat(0.5, like))
+    y, least = multiply(size, splat(-2.0, like)), splat(0.5 * constants[0][5], like)
     z, k = _expm1(pick(wins(y, least), y, least), like, constants)
     scale = _power_of_2(k, like, constants, 0)
     m = fma(scale, z, subtract(scale, one))
@@ -888,6 +921,15 @@ def _span(spec):
 
 def max_pool2d(spec, input, out, indices, threads):
     """out = maxima of the input, and where indices is not None the places where they stood."""
+    _extreme_pool2d(spec, input, out, indices, None, threads)
+
+
+def min_pool2d(spec, input, out, indices, threads):
+    """The same with minima."""
+    _extreme_pool2d(spec, input, out, indices, True, threads)
+
+
+def _extreme_pool2d(spec, input, out, indices, least, threads):
     if out.size == 0:
         return
     x, y = _flat(input), _Flat(out)
@@ -895,12 +937,13 @@ def max_pool2d(spec, input, out, indices, threads):
     room = _span(spec) + 3 * LANES
     if indices is None:
         buffers = np.empty((pieces, room + LANES), x.dtype)
-        _pool(pieces)(x, y.array, spec.geometry, None, -np.inf, buffers)
+        outside = np.inf if least else -np.inf
+        _pool(pieces)(x, y.array, spec.geometry, None, least, outside, buffers)
     else:
         at = _Flat(indices)
         buffers = np.empty((pieces, spec.R * room + LANES), x.dtype)
         begins = np.empty((pieces, spec.Q + 2 * LANES), np.int64)
-        _pool_at(pieces)(x, y.array, at.array, spec.geometry, buffers, begins)
+        _pool_at(pieces)(x, y.array, at.array, spec.geometry, least, buffers, begins)
         at.finish()
     y.finish()
 
@@ -930,7 +973,8 @@ def avg_pool2d(spec, input, out, threads):
     x, y = _flat(input), _Flat(out)
     pieces = _pieces(x.size, x.itemsize, spec.N * spec.C * spec.P, threads)
     buffers = np.empty((pieces, _span(spec) + 4 * LANES), x.dtype)
-    _pool(pieces)(x, y.array, spec.geometry, _divisors(spec, x.dtype), 0.0, buffers)
+    divisors = _divisors(spec, x.dtype)
+    _pool(pieces)(x, y.array, spec.geometry, divisors, None, 0.0, buffers)
     y.finish()
 
 

@@ -170,19 +170,27 @@ xor = _binary("xor", "a ^ b.", None, _B.xor)
 shift_left = _binary("shift_left", "a << b.", None, _B.shl)
 
 
-def _wins(builder, value, best):
-    nan = builder.fcmp_unordered("uno", value, value)
-    return builder.or_(builder.fcmp_ordered(">", value, best), nan)
+def _wins(beats):
+    def method(builder, value, best):
+        nan = builder.fcmp_unordered("uno", value, value)
+        return builder.or_(builder.fcmp_ordered(beats, value, best), nan)
+
+    return method
 
 
-def _maximum(builder, a, b):
-    larger = builder.select(builder.fcmp_ordered(">", a, b), a, b)
-    # a sum is NaN where one of the two is: a masked addition, cheaper than joining two masks
-    return builder.select(builder.fcmp_unordered("uno", a, b), builder.fadd(a, b), larger)
+def _extreme(beats):
+    def method(builder, a, b):
+        best = builder.select(builder.fcmp_ordered(beats, a, b), a, b)
+        # a sum is NaN where one of the two is: a masked addition, cheaper than joining two masks
+        return builder.select(builder.fcmp_unordered("uno", a, b), builder.fadd(a, b), best)
+
+    return method
 
 
-maximum = _binary("maximum", "The larger one; NaN where there is one.", _maximum)
-wins = _binary("wins", "Where a > b or a is NaN.", _wins, result=types.boolean)
+maximum = _binary("maximum", "The larger one; NaN where there is one.", _extreme(">"))
+minimum = _binary("minimum", "The smaller one; NaN where there is one.", _extreme("<"))
+wins = _binary("wins", "Where a > b or a is NaN.", _wins(">"), result=types.boolean)
+undercuts = _binary("undercuts", "Where a < b or a is NaN.", _wins("<"), result=types.boolean)
 greater = _binary(
     "greater",
     "Where a > b.",

@@ -5,10 +5,11 @@ N images, C input channels of H x W, K filters of R x S, outputs of P x Q. Outpu
 
     y = p * stride_h + r * dilation_h - top        x = q * stride_w + s * dilation_w - left
 
-and pixels outside the image are zero (minus infinity for the maximum).
+and pixels outside the image are zero (for an extreme and the soft pooling: not there).
 """
 
 import math
+import operator
 
 import numpy as np
 
@@ -83,20 +84,30 @@ def conv2d_bias(spec, grad_output, out):
         out[k] = total
 
 
-def max_pool2d(spec, input, out, indices):
-    """out[n,c,p,q] = max_{r,s} input[n,c,y,x]; NaN wins, else the first maximum."""
+def _extreme(spec, input, out, indices, beats):
+    """The element that beats all others of its window; NaN does, and the first of equals stays."""
     for n in range(spec.N):
         for c in range(spec.C):
             best, where = {}, {}
             for p, q, _, _, y, x in _windows(spec):
                 value = input[n, c, y, x]
-                if (p, q) not in best or value > best[p, q] or math.isnan(value):
+                if (p, q) not in best or beats(value, best[p, q]) or math.isnan(value):
                     best[p, q], where[p, q] = value, y * spec.W + x
             for p in range(spec.P):
                 for q in range(spec.Q):
                     out[n, c, p, q] = best[p, q]
                     if indices is not None:
                         indices[n, c, p, q] = where[p, q]
+
+
+def max_pool2d(spec, input, out, indices):
+    """out[n,c,p,q] = max_{r,s} input[n,c,y,x]; NaN wins, else the first maximum."""
+    _extreme(spec, input, out, indices, operator.gt)
+
+
+def min_pool2d(spec, input, out, indices):
+    """out[n,c,p,q] = min_{r,s} input[n,c,y,x]; NaN wins, else the first minimum."""
+    _extreme(spec, input, out, indices, operator.lt)
 
 
 def max_pool2d_backward(spec, grad_output, indices, out):
@@ -141,6 +152,59 @@ def avg_pool2d_backward(spec, grad_output, out):
             for p, q, _, _, y, x in _windows(spec):
                 total[y, x] += float(grad_output[n, c, p, q]) / _divisor(spec, p, q)
             out[n, c] = total
+
+
+def _soft_windows(spec, plane):
+    """(members, shares, mean) of each window of a plane: its pixels and e^(beta x) / their sum."""
+    members = {}
+    for p, q, _, _, y, x in _windows(spec):
+        members.setdefault((p, q), []).append((y, x))
+    for place, pixels in members.items():
+        values = [float(plane[pixel]) for pixel in pixels]
+        top = max(spec.beta * v for v in values)
+        powers = [math.exp(spec.beta * v - top) for v in values]
+        shares = [e / sum(powers) for e in powers]
+        mean = sum(u * v for u, v in zip(shares, values, strict=True))
+        yield place, list(zip(pixels, shares, values, strict=True)), mean
+
+
+def softmax_pool2d(spec, input, out):
+    """out[n,c,p,q] = sum_{r,s} x e^(beta x) / sum_{r,s} e^(beta x), x = input[n,c,y,x]."""
+    for n in range(spec.N):
+        for c in range(spec.C):
+            for (p, q), _, mean in _soft_windows(spec, input[n, c]):
+                out[n, c, p, q] = mean
+
+
+def softmax_pool2d_backward(spec, grad_output, input, out):
+    """out[n,c,y,x] = sum over its windows of grad_output * share * (1 + beta * (x - mean))."""
+    for n in range(spec.N):
+        for c in range(spec.C):
+            total = np.zeros((spec.H, spec.W))
+            for (p, q), members, mean in _soft_windows(spec, input[n, c]):
+                for pixel, share, value in members:
+                    slope = share * (1 + spec.beta * (value - mean))
+                    total[pixel] += float(grad_output[n, c, p, q]) * slope
+            out[n, c] = total
+
+
+def unfold(spec, input, out):
+    """out[n, (c,r,s), (p,q)] = input[n,c,y,x]; zero outside the image."""
+    out[...] = 0
+    for n in range(spec.N):
+        for c in range(spec.C):
+            for p, q, r, s, y, x in _windows(spec):
+                out[n, (c * spec.R + r) * spec.S + s, p * spec.Q + q] = input[n, c, y, x]
+
+
+def fold(spec, input, out):
+    """out[n,c,y,x] = sum over the (p,q,r,s) that meet there of input[n, (c,r,s), (p,q)]."""
+    total = np.zeros(spec.input_shape)
+    for n in range(spec.N):
+        for c in range(spec.C):
+            for p, q, r, s, y, x in _windows(spec):
+                total[n, c, y, x] += float(input[n, (c * spec.R + r) * spec.S + s, p * spec.Q + q])
+    out[...] = total
 
 
 def _elementwise(function):
