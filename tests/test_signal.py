@@ -73,17 +73,10 @@ def test_a_border_of_several_images(boundary):
 @given(shape=sizes, kernel=sizes, seed=seeds, which=st.sampled_from(["both", "in1", "in2"]))
 def test_complex(name, mode, shape, kernel, seed, which):
     a, b, c, d = whole(seed, shape, shape, kernel, kernel)
-    x = a + 1j * b * (which != "in2")
-    w = c + 1j * d * (which != "in1")
-    if mode == "valid":
-        # SciPy conjugates the wrong one where they change places
-        kernel_fits = all(n >= k for n, k in zip(shape, kernel, strict=True))
-        if not kernel_fits:
-            return
-    if which == "in1":
-        w = w.real
-    elif which == "in2":
-        x = x.real
+    x = a if which == "in2" else a + 1j * b
+    w = c if which == "in1" else c + 1j * d
+    if mode == "valid" and any(n < k for n, k in zip(shape, kernel, strict=True)):
+        return  # SciPy conjugates the wrong one where they change places: see the next test
     expected = getattr(scipy_signal, name)(x, w, mode, "fill", 1 - 2j)
     found = getattr(signal, name)(x, w, mode, "fill", 1 - 2j)
     np.testing.assert_array_equal(found, expected, strict=True)
@@ -237,11 +230,6 @@ ERRORS = {
         TypeError,
         "in2: expected real numbers of up to 64 bits, got dtype <U1",
     ),
-    "in1 of long complex numbers": (
-        lambda: signal.correlate2d(IMAGE.astype(np.clongdouble), KERNEL),
-        TypeError,
-        "in1: expected complex numbers of up to 128 bits, got dtype complex256",
-    ),
     "large integers": (
         lambda: signal.correlate2d(IMAGE, np.full((1, 1), 2**53 + 1)),
         ValueError,
@@ -304,6 +292,13 @@ ERRORS = {
         "cval: expected a real number, got None",
     ),
 }
+
+if np.dtype(np.clongdouble).itemsize > 16:  # not on every platform
+    ERRORS["in1 of long complex numbers"] = (
+        lambda: signal.correlate2d(IMAGE.astype(np.clongdouble), KERNEL),
+        TypeError,
+        r"in1: expected complex numbers of up to 128 bits, got dtype complex\d+",
+    )
 
 
 @pytest.mark.parametrize("name", ERRORS)
