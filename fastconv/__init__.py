@@ -4,7 +4,8 @@
 >>> fc.conv2d(np.ones((1, 3, 8, 8)), np.ones((4, 3, 3, 3)), padding=1).shape
 (1, 4, 8, 8)
 
-Layers and training are in `fastconv.nn`, data sets in `fastconv.datasets`.
+Layers and training are in `fastconv.nn`, data sets in `fastconv.datasets`, filters for images in
+`fastconv.signal` and their kernels in `fastconv.kernels`.
 """
 
 from fastconv import grad
@@ -22,17 +23,19 @@ __all__ = [
     "explain",
     "get_num_threads",
     "grad",
+    "kernels",
     "max_pool2d",
     "nn",
     "set_num_threads",
     "show_config",
+    "signal",
     "using",
 ]
 
 
 def __getattr__(name):
-    # imported when first used: training and data sets are not needed for a convolution
-    if name in ("datasets", "nn"):
+    # imported when first used: none of them is needed for a convolution
+    if name in ("datasets", "kernels", "nn", "signal"):
         from importlib import import_module
 
         return import_module(f"fastconv.{name}")
