@@ -96,7 +96,7 @@ def derivative(order, accuracy=2, axis=-1, spacing=1.0, *, dtype=np.float64):
     Returns
     -------
     array of shape (1, n) or (n, 1)
-        Rounded once, from exact fractions. Their sum is 0.
+        From exact fractions. Their sum is 0.
 
     Raises
     ------
@@ -182,8 +182,8 @@ def laplacian(neighbours=4, *, dtype=np.float64):
 
     References
     ----------
-    Abramowitz and Stegun, *Handbook of Mathematical Functions* (1964), 25.3.30 and 25.3.31;
-    `scipy.ndimage.laplace` is the one with 4 neighbours.
+    Abramowitz and Stegun, *Handbook of Mathematical Functions* (1964), 25.3.30, and
+    `scipy.ndimage.laplace`: the one with 4 neighbours.
 
     Examples
     --------
@@ -344,7 +344,7 @@ def integral(size, spacing=1.0, *, dtype=np.float64):
 
     References
     ----------
-    Abramowitz and Stegun, *Handbook of Mathematical Functions* (1964), 25.4.3.
+    Philip J. Davis and Philip Rabinowitz, *Methods of Numerical Integration* (1984), chapter 2.
 
     Examples
     --------

@@ -223,7 +223,7 @@ def save(axes, path: str | os.PathLike) -> Path:
     return _save(np.ravel(axes)[0].figure, path)
 
 
-_MOST_NUMBERS = 81  # weights that can be read in a picture of one kernel
+_MOST_NUMBERS = 49  # weights that can be read in a picture of one kernel
 
 
 def kernels(

@@ -1,5 +1,8 @@
 """`fastconv filter` and `fastconv plot`, run in this process."""
 
+import sys
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
@@ -7,9 +10,7 @@ from fastconv import kernels, nn, png, signal
 from fastconv.cli import main
 
 ndimage = pytest.importorskip("scipy.ndimage")
-needs_matplotlib = pytest.mark.skipif(
-    not __import__("importlib.util").util.find_spec("matplotlib"), reason="draws with matplotlib"
-)
+needs_matplotlib = pytest.mark.skipif(not find_spec("matplotlib"), reason="draws with matplotlib")
 
 
 @pytest.fixture
@@ -150,8 +151,8 @@ def test_compare(picture, place, capsys):
 
 def test_compare_without_matplotlib_writes_nothing(picture, place, capsys, monkeypatch):
     picture()
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib.backends.backend_agg", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
     assert main(["filter", "in.png", "out.png", "--kernel", "edge", "--compare"]) == 1
     assert "fastconv[train]" in capsys.readouterr().err
     assert [p.name for p in place.iterdir()] == ["in.png"]
