@@ -4,8 +4,9 @@
 >>> fc.conv2d(np.ones((1, 3, 8, 8)), np.ones((4, 3, 3, 3)), padding=1).shape
 (1, 4, 8, 8)
 
-Layers and training are in `fastconv.nn`, data sets in `fastconv.datasets`; what a convolution costs
-and sees, and what it equals, in `fastconv.analysis`.
+Layers and training are in `fastconv.nn`, data sets in `fastconv.datasets`, filters for images in
+`fastconv.signal` and their kernels in `fastconv.kernels`; what a convolution costs and sees, and what
+it equals, in `fastconv.analysis`.
 """
 
 from fastconv import grad
@@ -39,11 +40,13 @@ __all__ = [
     "fold",
     "get_num_threads",
     "grad",
+    "kernels",
     "max_pool2d",
     "min_pool2d",
     "nn",
     "set_num_threads",
     "show_config",
+    "signal",
     "softmax_pool2d",
     "unfold",
     "using",
@@ -51,8 +54,8 @@ __all__ = [
 
 
 def __getattr__(name):
-    # imported when first used: they are not needed for a convolution
-    if name in ("analysis", "datasets", "nn"):
+    # imported when first used: none of them is needed for a convolution
+    if name in ("analysis", "datasets", "kernels", "nn", "signal"):
         from importlib import import_module
 
         return import_module(f"fastconv.{name}")

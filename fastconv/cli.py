@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, predict, summary, bench, info (``fastconv train --help``).
+"""The command line: train, evaluate, predict, summary, bench, filter, plot, info.
 
 Figures go to standard output, progress and remarks to standard error. A wrong call ends with one
 line and status 2, any other failure with one line and status 1, Ctrl-C with status 130.
@@ -32,6 +32,21 @@ EPILOG = """\
 The chapter's recipe (Dive into Deep Learning, LeNet):
   fastconv train --activation sigmoid --pool avg --optimizer sgd --lr 0.9
 """
+FILTER_EPILOG = """\
+kernels:
+  edge derivative:ORDER laplacian sobel prewitt box:SIZE integral:SIZE gaussian:SIZE sharpen
+  emboss gabor:SIZE,WAVELENGTH, with the arguments of fastconv.kernels: derivative:2,axis=0
+  sobel and prewitt without an axis give the length of the gradient.
+  A named kernel whose sum is not 1 is divided by the sum of its positive weights, so that a step
+  from black to white gives the whole range; the numbers of a FILE.npy are used as they are.
+
+values:
+  clip     results below black or above white become that
+  abs      without their sign
+  signed   0 becomes middle grey, black and white are minus and plus the whole range
+  stretch  the smallest result becomes black, the largest white
+  auto     abs where the kernel's weights cancel (edges, derivatives), else clip
+"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,6 +66,13 @@ def _rate(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not abs(value) < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a finite number, got {text}")
     return value
 
 
@@ -593,6 +615,193 @@ def bench(args) -> int:
     return 1 if failures else 0
 
 
+# --- filter and plot -----------------------------------------------------------------------------
+
+
+def _file(name: str, place: str) -> Path:
+    """A file that is there."""
+    path = Path(place)
+    if not path.is_file():
+        raise FileNotFoundError(f"{name}: {place}: no such file")
+    return path
+
+
+def _target(name: str, place: str) -> Path:
+    """A PNG file that can be written, as far as can be seen."""
+    path = Path(place)
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"{name}: expected the name of a .png file, got {place}")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ValueError(f"{name}: {place}: its folder does not exist, or it is one itself")
+    return path
+
+
+def _kernel_file(name: str, place: str) -> np.ndarray:
+    """The kernel in a .npy file."""
+    with open(_file(name, place), "rb") as file:
+        try:
+            kernel = np.lib.format.read_array(file, allow_pickle=False)
+        except ValueError as error:
+            raise ValueError(f"{name}: {place}: not a .npy file of numbers ({error})") from None
+    if (
+        kernel.ndim != 2
+        or kernel.dtype.kind not in "biuf"
+        or not kernel.size
+        or not np.isfinite(kernel).all()
+    ):
+        raise ValueError(
+            f"{name}: {place}: expected finite numbers of shape (R, S), "
+            f"got {kernel.dtype} of shape {kernel.shape}"
+        )
+    return kernel.astype(np.float64)
+
+
+def _filters(text: str) -> list[np.ndarray]:
+    """One kernel, or the two whose results make the length of a gradient.
+
+    A named kernel whose sum is not 1 is divided by the sum of its positive weights: then a step
+    from black to white gives the whole range, and no result lies beyond it.
+    """
+    from fastconv import kernels
+
+    if text.endswith(".npy"):
+        return [_kernel_file("--kernel", text)]
+    names = [f"{text}:0", f"{text}:1"] if text in ("sobel", "prewitt") else [text]
+    found = [kernels.named(name) for name in names]
+    return [k if abs(k.sum() - 1) < 1e-9 else k / (k[k > 0].sum() or 1.0) for k in found]
+
+
+def _values_of(filters: list[np.ndarray]) -> str:
+    """What --values auto means: the size of results that are as often negative as positive."""
+    kernel = filters[0]
+    return "abs" if abs(kernel.sum()) <= 0.1 * np.abs(kernel).sum() else "clip"
+
+
+def _filtered(levels: np.ndarray, filters, border: str, cval: float, values: str) -> np.ndarray:
+    """`levels` (H, W, C) through the filters, each channel on its own, in its dtype."""
+    from fastconv import signal
+
+    full = np.iinfo(levels.dtype).max
+    planes = np.moveaxis(levels, -1, 0)
+    found = [signal.filter2d(planes, kernel, border, cval) for kernel in filters]
+    result = found[0] if len(found) == 1 else np.hypot(*found)
+    if values == "auto":
+        values = _values_of(filters)
+    if values == "abs":
+        result = np.abs(result)
+    elif values == "signed":
+        result = (result + full) / 2
+    elif values == "stretch":
+        low, high = result.min(), result.max()
+        result = (result - low) * (full / ((high - low) or 1.0))
+    return np.moveaxis(np.rint(result).clip(0, full).astype(levels.dtype), 0, -1)
+
+
+def filter_image(args) -> int:
+    """Filter a PNG image."""
+    from fastconv import png
+
+    source, target = _file("IN", args.source), _target("OUT", args.target)
+    filters = _filters(args.kernel)
+    before = png.read(source)
+    levels = _filtered(before.colours, filters, args.border, args.cval, args.values)
+    after = np.concatenate([levels, before.alpha], axis=-1)
+    if args.compare:
+        from fastconv import plot
+
+        sheet = target.with_name(f"{target.stem}-compare.png")
+        axes = plot.image(
+            before.pixels, after, titles=(source.name, f"{args.kernel}, {args.border}")
+        )
+    png.write(target, after, before.chunks)
+    height, width, channels = after.shape
+    kind = ("grey", "grey and alpha", "colour", "colour and alpha")[channels - 1]
+    print(f"{target}: {width} x {height}, {kind}, {8 * after.itemsize} bits")
+    if args.compare:
+        print(f"picture: {plot.save(axes, sheet)}")
+    return 0
+
+
+# What `fastconv plot kernels` shows where none is named.
+_GALLERY = (
+    "edge",
+    "derivative:1",
+    "derivative:2",
+    "derivative:3",
+    "laplacian",
+    "laplacian:8",
+    "sobel",
+    "sobel:0",
+    "prewitt",
+    "box:3",
+    "gaussian:5",
+    "sharpen",
+    "emboss",
+    "gabor:15,6",
+    "gabor:15,6,phase=1.5708",
+    "gabor:15,6,theta=0.7854",
+)
+
+
+def _draw_kernels(args):
+    from fastconv import kernels, plot
+
+    sheet = {}
+    for text in args.kernel or _GALLERY:
+        if text.endswith(".npy"):
+            sheet[Path(text).stem] = _kernel_file("KERNEL", text)
+        elif text.endswith(".npz") or Path(text).is_dir():
+            net, _ = _trained(text)
+            weight = next(p.data for p in net.parameters() if p.data.ndim == 4)
+            sheet |= {f"filter {k}": each[0] for k, each in enumerate(weight)}
+        else:
+            sheet[text] = kernels.named(text)
+    relative = args.relative or not args.kernel
+    return plot.kernels(sheet, title=args.title, relative=relative)
+
+
+def _draw_image(args):
+    from fastconv import plot, png
+
+    images = [png.read(_file("IMAGE", place)).pixels for place in args.image]
+    return plot.image(*images, titles=[Path(p).name for p in args.image], title=args.title)
+
+
+def draw(args) -> int:
+    """Draw a picture of one kind, into a file."""
+    from fastconv import plot
+
+    target = _target("--output", args.output or f"{args.kind}.png")
+    print(f"picture: {plot.save(args.draw(args), target)}")
+    return 0
+
+
+def _add_plot(sub) -> None:
+    """The kinds of picture: each a function from the arguments to Axes."""
+    kinds = sub.add_subparsers(dest="kind", required=True, metavar="KIND")
+
+    def kind(name, function, text):
+        each = kinds.add_parser(name, help=text, description=text)
+        each.set_defaults(draw=function)
+        each.add_argument("--output", metavar="FILE", help=f"PNG file (default: {name}.png)")
+        each.add_argument("--title", default="")
+        return each
+
+    each = kind("kernels", _draw_kernels, "A sheet of kernels on one colour scale.")
+    each.add_argument(
+        "kernel",
+        nargs="*",
+        help="as in fastconv filter --kernel, or the folder or weights of a training run: the "
+        "filters of its first layer (default: some of each name, --relative)",
+    )
+    each.add_argument(
+        "--relative", action="store_true", help="colour each by the share of its largest weight"
+    )
+
+    each = kind("image", _draw_image, "Images side by side.")
+    each.add_argument("image", nargs="+", help="PNG file")
+
+
 def _parser() -> argparse.ArgumentParser:
     models, activations = ("lenet", "lenet_improved"), ("relu", "sigmoid", "tanh")
     pools = ("avg", "max")
@@ -600,8 +809,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fastconv {fc.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(function, text, json=True, **kwargs):
-        sub = commands.add_parser(function.__name__, help=text, description=text, **kwargs)
+    def command(function, text, json=True, name=None, **kwargs):
+        name = name or function.__name__
+        sub = commands.add_parser(name, help=text, description=text, **kwargs)
         sub.set_defaults(run_command=function)
         if json:
             sub.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -711,6 +921,44 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="write roofline.png and bars.png there (default: here)",
     )
+
+    sub = command(
+        filter_image,
+        "Filter a PNG image, grey or colour, of 8 or 16 bits: each channel on its own, alpha kept.",
+        json=False,
+        name="filter",
+        epilog=FILTER_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sub.add_argument("source", metavar="IN.png")
+    sub.add_argument("target", metavar="OUT.png")
+    sub.add_argument(
+        "--kernel",
+        required=True,
+        help="a name of fastconv.kernels with its arguments (gaussian:5), or a FILE.npy",
+    )
+    sub.add_argument(
+        "--border",
+        choices=("reflect", "mirror", "nearest", "replicate", "wrap", "constant"),
+        default="reflect",
+        help="what lies beyond the image, by SciPy's names (default reflect)",
+    )
+    sub.add_argument(
+        "--cval", type=_finite, default=0.0, help="the constant border, as in the file (default 0)"
+    )
+    sub.add_argument(
+        "--values",
+        choices=("auto", "clip", "abs", "signed", "stretch"),
+        default="auto",
+        help="how results become pixels; see below",
+    )
+    sub.add_argument(
+        "--compare", action="store_true", help="also write OUT-compare.png: before and after"
+    )
+    running(sub)
+
+    sub = command(draw, "Draw kernels or images into a PNG file.", json=False, name="plot")
+    _add_plot(sub)
 
     command(info, "Versions, instruction sets, threads and backends.")
     return parser

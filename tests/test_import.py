@@ -38,6 +38,8 @@ def imported():
         "concurrent.futures",
         "fastconv.nn",
         "fastconv.datasets",
+        "fastconv.kernels",
+        "fastconv.signal",
         "fastconv.cli",
         "fastconv.backends.native",
         "fastconv.backends.reference",
@@ -53,7 +55,7 @@ def test_nothing_but_the_standard_library_and_numpy(imported):
     assert new <= {"fastconv"} | set(sys.stdlib_module_names)
 
 
-@pytest.mark.parametrize("module", ["nn", "datasets"])
+@pytest.mark.parametrize("module", ["nn", "datasets", "kernels", "signal"])
 def test_is_imported_when_used(module):
     assert f"fastconv.{module}" in modules_after(f"import fastconv; fastconv.{module}")
 
