@@ -5,8 +5,8 @@
 (1, 4, 8, 8)
 
 Layers and training are in `fastconv.nn`, data sets in `fastconv.datasets`, filters for images in
-`fastconv.signal` and their kernels in `fastconv.kernels`; what a convolution costs and sees, and what
-it equals, in `fastconv.analysis`.
+`fastconv.signal` and their kernels in `fastconv.kernels`; what a convolution costs and sees, and
+what it equals, in `fastconv.analysis`.
 """
 
 from fastconv import grad
