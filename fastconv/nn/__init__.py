@@ -22,6 +22,7 @@ from .layers import (
 from .losses import CrossEntropyLoss, Loss, MSELoss
 from .models import ACTIVATIONS, MODELS, POOLS, lenet, lenet_improved
 from .optim import SGD, Adam, Optimizer
+from .schedule import CosineAnnealing
 from .summary import LayerSummary, Summary
 from .train import (
     Callback,
@@ -45,6 +46,7 @@ __all__ = [
     "Callback",
     "Checkpoint",
     "Conv2d",
+    "CosineAnnealing",
     "CrossEntropyLoss",
     "EpochRecord",
     "Evaluation",
