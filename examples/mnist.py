@@ -18,7 +18,7 @@ def main(output, epochs=15, limit=10_000, lr=0.003):
         print(f"{missing}; going on with the sample of Fashion-MNIST")
         train, test = datasets.embedded_sample()
     train = train.take(limit)
-    net = nn.lenet_improved(pool="max", seed=0)
+    net = nn.lenet_improved(seed=0)
     history = nn.fit(
         net,
         train,

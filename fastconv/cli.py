@@ -255,6 +255,7 @@ def _run_meta(args, dataset: str) -> dict:
         "optimizer": optimizer,
         "lr": args.lr if args.lr is not None else LEARNING_RATE[optimizer],
         "momentum": args.momentum or 0.0,
+        "schedule": args.schedule or "constant",
         "epochs": args.epochs or (SAMPLE_EPOCHS if sample else EPOCHS),
         "batch_size": args.batch_size or (SAMPLE_BATCH_SIZE if sample else BATCH_SIZE),
         "seed": args.seed if args.seed is not None else 0,
@@ -279,6 +280,7 @@ def _resumed_meta(args) -> tuple[dict, Path]:
         "--optimizer": args.optimizer,
         "--lr": args.lr,
         "--momentum": args.momentum,
+        "--schedule": args.schedule,
         "--batch-size": args.batch_size,
         "--seed": args.seed,
         "--limit": args.limit,
@@ -300,6 +302,14 @@ def _optimizer(net, meta):
     if meta["optimizer"] == "adam":
         return nn.Adam(net.parameters(), lr=meta["lr"])
     return nn.SGD(net.parameters(), lr=meta["lr"], momentum=meta["momentum"])
+
+
+def _schedule(meta):
+    """Callbacks that change the learning rate."""
+    from fastconv import nn
+
+    # a run of before there were schedules has no such entry
+    return [nn.CosineAnnealing(meta["lr"])] if meta.get("schedule") == "cosine" else []
 
 
 def _pictures(folder: Path, history, result, net, test, title: str) -> list[Path]:
@@ -362,7 +372,7 @@ def train(args) -> int:
             optimizer=_optimizer(net, meta),
             seed=meta["seed"],
             validation=test_data,
-            callbacks=(progress, *notes),
+            callbacks=(progress, *notes, *_schedule(meta)),
             checkpoint=checkpoint,
             resume=resume,
             meta=meta,
@@ -842,6 +852,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--lr", type=_rate, help="learning rate (default: adam 0.001, sgd 0.1)")
     sub.add_argument("--optimizer", choices=("adam", "sgd"), help="default adam")
     sub.add_argument("--momentum", type=float, help="of sgd (default 0)")
+    sub.add_argument(
+        "--schedule",
+        choices=("constant", "cosine"),
+        help="of the learning rate; cosine falls to 0 (default constant)",
+    )
     sub.add_argument("--seed", type=int, help="of the weights and the order (default 0)")
     sub.add_argument("--limit", type=_positive, help="use only the first N images of each part")
     sub.add_argument("--output", metavar="FOLDER", help="default: a new one under runs/")

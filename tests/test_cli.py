@@ -73,6 +73,20 @@ def test_resume_continues_bit_for_bit(run, tmp_path):
 
 
 @pytest.mark.usefixtures("without_pictures")
+def test_a_schedule_is_part_of_the_run(run, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert main(["train", *QUICK, "--schedule", "cosine", "--output", str(folder)]) == 0
+    assert nn.load_checkpoint(folder / "weights.npz").meta["schedule"] == "cosine"
+    losses = [
+        json.loads((f / "metrics.json").read_text())["history"]["batch_losses"]
+        for f in (run, folder)
+    ]
+    assert losses[0][:2] == losses[1][:2] and losses[0][-1] != losses[1][-1]
+    assert main(["train", "--resume", str(folder), "--schedule", "constant"]) == 2
+    assert "--schedule" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("without_pictures")
 def test_interrupted_run_can_be_resumed(tmp_path, monkeypatch, capsys):
     """Ctrl-C during the second epoch, as a signal to a process of its own would arrive."""
     from fastconv import cli

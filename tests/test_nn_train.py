@@ -194,6 +194,36 @@ def test_callbacks():
     ]
 
 
+def test_cosine_annealing():
+    net, steps = small_net(), -(-SAMPLES // 16)
+    seen = []
+
+    class Watch(nn.Callback):
+        def on_epoch_start(self, state):
+            seen.append(state.optimizer.lr)
+
+        def on_batch(self, state):
+            seen.append(state.optimizer.lr)
+
+    sgd = nn.SGD(net.parameters(), lr=7.0)
+    schedule = nn.CosineAnnealing(0.2, least=0.1)
+    nn.fit(net, data(), epochs=2, batch_size=16, optimizer=sgd, callbacks=[schedule, Watch()])
+    half = seen[steps + 1]  # the second epoch's start is the middle of the run
+    assert seen[0] == 0.2
+    assert half == pytest.approx(0.15)
+    assert seen[:-1] == sorted(seen[:-1], reverse=True)
+    assert 0.1 < sgd.lr < 0.15
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [((-1.0,), "lr: "), ((0.1, 0.2), "least: "), ((float("nan"),), "lr: ")],
+)
+def test_cosine_annealing_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        nn.CosineAnnealing(*arguments)
+
+
 def test_a_callback_may_stop_the_run():
     class Stop(nn.Callback):
         def on_epoch(self, state):
@@ -224,18 +254,19 @@ class InterruptAt(nn.Callback):
 
 
 @pytest.mark.parametrize("optimizer", [adam, momentum])
+@pytest.mark.parametrize("schedule", [Halve(), nn.CosineAnnealing(0.05)], ids=["halve", "cosine"])
 @pytest.mark.parametrize("epoch, step", [(1, 1), (2, 3), (2, 4), (3, 2)])
-def test_resume_continues_bit_for_bit(tmp_path, optimizer, epoch, step):
+def test_resume_continues_bit_for_bit(tmp_path, optimizer, schedule, epoch, step):
     path = tmp_path / "run.npz"
     whole, broken, resumed = small_net(), small_net(), small_net(seed=9)
     options = {"epochs": 4, "batch_size": 16, "validation": data(1)}
-    expected = nn.fit(whole, data(), optimizer=optimizer(whole), callbacks=[Halve()], **options)
+    expected = nn.fit(whole, data(), optimizer=optimizer(whole), callbacks=[schedule], **options)
     with pytest.raises(KeyboardInterrupt, match=f"epoch {epoch}, step {step} of 4; checkpoint wri"):
         nn.fit(
             broken,
             data(),
             optimizer=optimizer(broken),
-            callbacks=[Halve(), InterruptAt(epoch, step)],
+            callbacks=[schedule, InterruptAt(epoch, step)],
             checkpoint=path,
             **options,
         )
@@ -244,7 +275,7 @@ def test_resume_continues_bit_for_bit(tmp_path, optimizer, epoch, step):
         resumed,
         data(),
         optimizer=optimizer(resumed),
-        callbacks=[Halve(), log],
+        callbacks=[schedule, log],
         checkpoint=path,
         resume=True,
         **options,
