@@ -53,7 +53,8 @@ def grid(axes, array, title: str, form: str = ".3g", largest: float | None = Non
     # beyond its ends the scale would be too dark to read black numbers on
     axes.imshow(array, cmap="RdBu_r", vmin=-1.6 * largest, vmax=1.6 * largest)
     for (i, j), value in np.ndenumerate(array):
-        axes.text(j, i, format(value + 0.0, form), ha="center", va="center", fontsize=8)
+        # z: no -0.00
+        axes.text(j, i, format(value, f"z{form}"), ha="center", va="center", fontsize=8)
     axes.set_title(title, fontsize=9)
     axes.set_xticks([])
     axes.set_yticks([])

@@ -76,8 +76,9 @@ def main(output):
     axes = made.subplots(1, 3, sharey=True)
     for each, (how, (sound, rate)) in zip(axes, heard["chirp"].items(), strict=True):
         window = 256 * rate // RATE
-        each.specgram(sound, window, rate, noverlap=window // 2, vmin=-100, vmax=-30)
-        each.set_title(f"{how.replace('_', ' ')}: {rate} Hz", fontsize=9)
+        each.specgram(sound, NFFT=window, Fs=rate, noverlap=window // 2, vmin=-100, vmax=-30)
+        words = how.replace("low_pass_", "low pass, ").replace("_", " ")
+        each.set_title(f"{words}: {rate} Hz", fontsize=9)
         each.set_xlabel("time, s", fontsize=8)
         each.tick_params(labelsize=8)
     axes[0].set_ylabel("frequency, Hz", fontsize=8)

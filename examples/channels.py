@@ -52,7 +52,7 @@ def main(output):
     for row, x, k, part, c in zip(axes, X, K, parts, (0, 1), strict=False):
         grid(row[0], x, f"input channel {c}")
         grid(row[1], k, f"its kernel, K[{c}]")
-        grid(row[2], part, f"their correlation {c}")
+        grid(row[2], part, "their correlation")
     for each, channel, name in zip(axes[2], result, ("K", "K + 1", "K + 2"), strict=True):
         grid(each, channel, f"output of {name}: the sum", largest=result.max())
     print("picture:", plot.save(axes, output / "channels.png"))

@@ -58,7 +58,7 @@ def main(output):
     passes = {"forward": cost.forward, "gradient of input": cost.grad_input}
     passes["gradient of weight"] = cost.grad_weight
     million = {name: each.flops / 1e6 for name, each in passes.items()}
-    bars(axes[0], million, "multiplications and additions, millions", ".2f")
+    bars(axes[0], million, "arithmetic, million operations", ".2f")
     memory = {
         "forward, direct": cost.forward.memory / 1024,
         "forward, im2col": patches.forward.memory / 1024,
@@ -69,7 +69,7 @@ def main(output):
     bars(
         axes[2],
         {row.doubled: row.multiplications for row in changed},
-        "multiplications, if this is doubled",
+        "times the work, if doubled",
         ".2f",
     )
     print("picture:", plot.save(axes, output / "costs.png"))

@@ -8,7 +8,7 @@ for columns.
 """
 
 import numpy as np
-from _example import run
+from _example import figure, grid, run
 
 import fastconv as fc
 from fastconv import plot
@@ -48,17 +48,19 @@ def main(output):
     print("kernels for diagonals: across the edge the largest answer is", end=" ")
     print(f"{find(diagonal, across).max():g}, along it {np.abs(find(diagonal, along)).max():g}")
 
-    sheet = {
-        "vertical edges": vertical,
-        "[1, -1]": find(vertical, edge),
-        "image transposed": find(vertical.T, edge),
-        "image and kernel transposed": find(vertical.T, edge.T),
-        "diagonal edge": diagonal,
-        "[1, -1] ": find(diagonal, edge),
-        "image transposed ": find(diagonal.T, edge),
-        "kernel transposed": find(diagonal, edge.T),
-    }
-    axes = plot.kernels(sheet, title="Edges that [1, -1] finds: +1 red, -1 blue")
+    sheet = [
+        ("vertical edges", vertical),
+        ("found by [1, -1]", find(vertical, edge)),
+        ("image transposed: nothing", find(vertical.T, edge)),
+        ("image and kernel transposed", find(vertical.T, edge.T)),
+        ("a diagonal edge", diagonal),
+        ("found by [1, -1]", find(diagonal, edge)),
+        ("image transposed", find(diagonal.T, edge)),
+        ("kernel transposed", find(diagonal, edge.T)),
+    ]
+    axes = figure(9, 4.9, "What the kernel [1, -1] finds").subplots(2, 4)
+    for each, (name, array) in zip(axes.ravel(), sheet, strict=True):
+        grid(each, array, name)
     print("picture:", plot.save(axes, output / "edges.png"))
 
 

@@ -54,8 +54,9 @@ def main(output):
         8.6, 3.6, "LeNet: the convolutions do the work, the linear layers hold the weights"
     )
     axes = made.subplots(1, 3, sharey=True)
+    columns = zip(*weighted.values(), strict=True)
     titles = ("parameters", "multiplications", "outputs")
-    for each, title, values in zip(axes, titles, zip(*weighted.values()), strict=True):
+    for each, title, values in zip(axes, titles, columns, strict=True):
         shown = each.barh(list(weighted), values, color="#1f5fa8", height=0.6)
         each.bar_label(shown, [f"{v:,}" for v in values], padding=3, fontsize=8)
         each.margins(x=0.35)

@@ -50,11 +50,11 @@ def main(output):
     print(f"in colour, weight {as_conv.weight.shape}, groups {as_conv.groups}: equal {same}")
 
     made = figure(8.2, 4.0, "2 x 2 maximum pooling with convolutions and ReLU")
-    axes = made.subplots(2, 5, gridspec_kw={"width_ratios": [1.5, 1, 1, 1, 1]})
+    axes = made.subplots(2, 5)
     first = [image[0], *planes]
     names = ["image", "a: top left", "b: top right", "c: bottom left", "d: bottom right"]
-    second = [largest, rest1, top, rest2, bottom]
-    names += ["max of all four", "relu(a - b)", "that + b", "relu(c - d)", "that + d"]
+    second = [rest1, top, rest2, bottom, largest]
+    names += ["relu(a - b)", "+ b: max(a, b)", "relu(c - d)", "+ d: max(c, d)", "max of all four"]
     for each, array, name in zip(axes.ravel(), first + second, names, strict=True):
         grid(each, array, name, largest=9)
     print("picture:", plot.save(axes, output / "max_pool_as_conv.png"))

@@ -1,6 +1,6 @@
 """Padding, stride and dilation: the size of the output, and how often each pixel is used.
 
-Without options the chapter's examples and a table of combinations; with any of them, that one.
+Without options the chapter's examples and a table of combinations; with any but the size, that one.
 Each takes one number, or two for rows and columns.
 
     python examples/padding_stride.py [--size 8] [--kernel 3 5] [--padding 0 1] [--stride 3 4]
@@ -71,19 +71,21 @@ def draw(axes, title, size, kernel, padding, stride, dilation):
     return int(used[top : top + h, left : left + w].min()), int(used.max())
 
 
-def main(output, size=8, kernel=3, padding=0, stride=1, dilation=1, examples=None):
-    chosen = (kernel, padding, stride, dilation)
-    examples = CHAPTER if examples is None else {"these options": chosen}
+def main(output, size=8, examples=CHAPTER):
     for name, settings in examples.items():
         words = zip(("kernel", "padding", "stride", "dilation"), settings, strict=True)
         print(f"{name}:", ", ".join(f"{word} {value}" for word, value in words))
         explain(size, *settings)
     if examples is CHAPTER:
+        print("the book's p counts both sides, and its formula is this one: for its last example")
+        print(f"  floor((8 - 3 + 0 + 3) / 3) = {(8 - 3 + 0 + 3) // 3},", end=" ")
+        print(f"floor((8 - 5 + 2 + 4) / 4) = {(8 - 5 + 2 + 4) // 4}")
         table(size)
     columns = min(3, len(examples))
-    made = figure(3 * columns, 3.2 * -(-len(examples) // columns) + 0.5)
-    made.suptitle("How many windows use a pixel; black: the image, orange: the first window")
-    axes = made.subplots(-(-len(examples) // columns), columns, squeeze=False).ravel()
+    rows = -(-len(examples) // columns)
+    title = "How many windows use a pixel; black: the image, orange: the first window"
+    made = figure(max(5.5, 3 * columns), 3.2 * rows + 0.5, title)
+    axes = made.subplots(rows, columns, squeeze=False).ravel()
     for each, (name, settings) in zip(axes, examples.items(), strict=True):
         least, most = draw(each, name, size, *settings)
         print(f"{name}: a pixel is used {least} to {most} times")
@@ -92,10 +94,12 @@ def main(output, size=8, kernel=3, padding=0, stride=1, dilation=1, examples=Non
 
 if __name__ == "__main__":
     options = parser(__doc__)
-    names = ("size", "kernel", "padding", "stride", "dilation")
-    for name in names:
-        options.add_argument(f"--{name}", type=int, nargs="+", metavar="N")
+    defaults = {"size": 8, "kernel": 3, "padding": 0, "stride": 1, "dilation": 1}
+    for name, value in defaults.items():
+        options.add_argument(f"--{name}", type=int, nargs="+", default=[value], metavar="N")
     given = options.parse_args()
-    values = {name: getattr(given, name) for name in names if getattr(given, name)}
-    values = {name: tuple(v) if len(v) == 2 else v[0] for name, v in values.items()}
-    main(given.output, **values, examples=True if values else None)
+    size, *chosen = (tuple(v) if len(v := getattr(given, n)) > 1 else v[0] for n in defaults)
+    if chosen == [3, 0, 1, 1]:
+        main(given.output, size)
+    else:
+        main(given.output, size, {"these options": chosen})

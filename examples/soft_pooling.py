@@ -43,8 +43,8 @@ def main(output):
         print(f"gradient of the {name}: reaches {share:.1%} of the pixels")
     n = WINDOW * WINDOW
     print(f"cost of a window of {WINDOW} x {WINDOW}: maximum {n - 1} comparisons; average {n - 1}")
-    print(f"  additions; soft as well {n} exponentials, {2 * n} multiplications, and a choice of")
-    print("  beta in the units of the input: that is why it is rare")
+    print(f"  additions; soft as well {n} exponentials and {2 * n} multiplications,")
+    print("  and beta has to be chosen, in the units of the input: two reasons why it is rare")
 
     made = figure(9.2, 4.9, "Softmax pooling, 8 x 8")
     axes = made.subplots(2, 4)
@@ -54,9 +54,13 @@ def main(output):
         each.remove()
     line = made.add_subplot(curve[1, :])
     line.plot(betas, [soft(beta).mean() for beta in betas], color="#1f5fa8")
-    for pooled, name in ((minimum, "minimum"), (average, "average"), (maximum, "maximum")):
+    # each name where the curve is far from its line
+    ends = {"minimum": (minimum, 60), "average": (average, 60), "maximum": (maximum, -60)}
+    for name, (pooled, beta) in ends.items():
         line.axhline(pooled.mean(), color="#666666", linewidth=0.8, linestyle="--")
-        line.text(60, pooled.mean() - 0.004, name, ha="right", va="top", fontsize=8)
+        side = "right" if beta > 0 else "left"
+        line.text(beta, pooled.mean() + 0.004, name, ha=side, va="bottom", fontsize=8)
+    line.margins(y=0.15)
     line.set_xlabel("beta", fontsize=9)
     line.set_ylabel("mean brightness", fontsize=9)
     line.spines[["top", "right"]].set_visible(False)
