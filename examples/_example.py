@@ -31,7 +31,8 @@ def photograph(colour: bool = False) -> np.ndarray:
     """
     from matplotlib import cbook, image
 
-    pixels = image.imread(cbook.get_sample_data("grace_hopper.jpg"))[:600, :512]
+    path = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)  # nothing to be closed
+    pixels = image.imread(path)[:600, :512]
     small = pixels.reshape(300, 2, 256, 2, 3).mean(axis=(1, 3)) / 255
     planes = small.transpose(2, 0, 1) if colour else small.mean(axis=2)
     return planes.astype(np.float32)

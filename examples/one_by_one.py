@@ -55,7 +55,7 @@ def main(output):
         "negative of green": [0, -1, 0],
     }
     mixed = fc.conv2d(colours, np.array([*mixes.values()], np.float32)[..., None, None])
-    made = figure(6.6, 2.3, "A 1x1 convolution mixes the channels of each pixel: 3 to 3")
+    made = figure(6.6, 2.1, "A 1x1 convolution mixes the channels of each pixel: 3 to 3")
     axes = made.subplots(1, 4)
     axes[0].imshow(colours[:, ::2, ::2].transpose(1, 2, 0))
     axes[0].set_title("the photograph\nred, green, blue", fontsize=9)

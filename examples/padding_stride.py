@@ -83,8 +83,8 @@ def main(output, size=8, examples=CHAPTER):
         table(size)
     columns = min(3, len(examples))
     rows = -(-len(examples) // columns)
-    title = "How many windows use a pixel; black: the image, orange: the first window"
-    made = figure(max(5.5, 3 * columns), 3.2 * rows + 0.5, title)
+    title = "How many windows use a pixel\nblack: the image, orange: the first window"
+    made = figure(max(5.5, 3 * columns), 3.2 * rows + 0.6, title)
     axes = made.subplots(rows, columns, squeeze=False).ravel()
     for each, (name, settings) in zip(axes, examples.items(), strict=True):
         least, most = draw(each, name, size, *settings)
