@@ -21,6 +21,15 @@ spec.loader.exec_module(pictures)
 
 # for each example: patterns that what it prints has to have, and the files that it writes
 FINDINGS = {
+    "activations": (
+        [
+            r"test accuracy 0\.[78]",
+            r"first layer, 6 channels: .* pullovers and coats correlate 0\.9",
+            r"second layer, 16 channels: .* pullovers and coats correlate 0\.9",
+            r"second layer, 16 channels: .* pullovers and sandals correlate 0\.[2-7]",
+        ],
+        ["activations.png"],
+    ),
     "audio_stride": (
         [
             r"tone, original: 16000 samples at 8000 Hz, 2 s; 3000 Hz, amplitude 1\.000",
@@ -79,6 +88,14 @@ FINDINGS = {
         ],
         ["learn_a_kernel.png"],
     ),
+    "lenet_pooling": (
+        [
+            r"avg pooling: test accuracy 0\.[78]\d\d \(.*, 2 seeds\)",
+            r"max pooling: test accuracy 0\.[78]\d\d \(.*, 2 seeds\)",
+            r"maximum minus average: [+-]0\.0\d\d, sample, 6 epochs, relu",
+        ],
+        ["lenet_pooling.png"],
+    ),
     "lenet_shapes": (
         [
             r"61,706 parameters and 416,520 multiplications",
@@ -99,6 +116,14 @@ FINDINGS = {
             r"groups 3: equal True",
         ],
         ["max_pool_as_conv.png"],
+    ),
+    "mnist": (
+        [
+            r"10000 training images of mnist(.|\n)*test accuracy 0\.9[789]|"
+            r"1600 training images of sample(.|\n)*test accuracy 0\.[78]",
+            r"\d+ mistakes; the first 30 are drawn",
+        ],
+        ["mnist.png"],
     ),
     "one_by_one": (
         [
@@ -132,6 +157,16 @@ FINDINGS = {
             r"gradient of the soft, beta 10: reaches 100\.0% of the pixels",
         ],
         ["soft_pooling.png"],
+    ),
+    "tune_lenet": (
+        [
+            r"1600 images of sample, 3 epochs, 400 test images",
+            r"LeNet: ReLU, maximum pooling, Adam \| 107,786 \| 0\.[67]",
+            r"sigmoid \| 107,786 \| 0\.[1-4]",
+            r"no hidden linear layer \| 10,422 \| 0\.[67]",
+            r"best: .*, 0\.[78]",
+        ],
+        ["tune_lenet.png"],
     ),
     "two_as_one": (
         [
