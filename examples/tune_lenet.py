@@ -70,7 +70,7 @@ def train(train_data, test_data, epochs, optimizer=nn.Adam, lr=0.001, falling=Fa
     return net, history.final.test_accuracy
 
 
-def main(output, dataset="sample", epochs=3, only=""):
+def main(output, dataset="sample", epochs=2, only=""):
     train_data, test_data = (datasets.load(dataset, split) for split in ("train", "test"))
     print(f"{len(train_data)} images of {dataset}, {epochs} epochs, {len(test_data)} test images\n")
     print("| network | parameters | test accuracy |\n| --- | ---: | ---: |")
@@ -100,7 +100,7 @@ def draw(accuracies, dataset):
 if __name__ == "__main__":
     options = parser(__doc__)
     options.add_argument("--dataset", default="sample", help="or fashion-mnist, mnist")
-    options.add_argument("--epochs", type=int, default=3)
+    options.add_argument("--epochs", type=int, default=2)
     options.add_argument("--only", default="", metavar="TEXT", help="configurations that have it")
     arguments = options.parse_args()
     main(arguments.output, arguments.dataset, arguments.epochs, arguments.only)

@@ -160,7 +160,7 @@ FINDINGS = {
     ),
     "tune_lenet": (
         [
-            r"1600 images of sample, 3 epochs, 400 test images",
+            r"1600 images of sample, 2 epochs, 400 test images",
             r"LeNet: ReLU, maximum pooling, Adam \| 107,786 \| 0\.[67]",
             r"sigmoid \| 107,786 \| 0\.[1-4]",
             r"no hidden linear layer \| 10,422 \| 0\.[67]",
