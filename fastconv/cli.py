@@ -950,7 +950,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--kernel",
         required=True,
-        help="a name of fastconv.kernels with its arguments (gaussian:5), or a FILE.npy",
+        help="a name of fastconv.kernels with its arguments (gaussian:5, box:1x9), or a FILE.npy",
     )
     sub.add_argument(
         "--border",

@@ -566,8 +566,9 @@ def named(kernel, *, dtype=np.float64):
     Parameters
     ----------
     kernel : str
-        "sobel", "gaussian:5", "gaussian:5,sigma=1.5", "derivative:2,accuracy=4,axis=0": the name of
-        a function of this module, and its arguments, all of them numbers.
+        "sobel", "gaussian:5", "gaussian:5,sigma=1.5", "derivative:2,accuracy=4,axis=0", "box:1x9":
+        the name of a function of this module, and its arguments: numbers, or two of them with an x
+        between for a pair of rows and columns.
     dtype : {float64, float32, float16}
 
     Returns
@@ -608,12 +609,17 @@ def named(kernel, *, dtype=np.float64):
 
 
 def _parsed(kernel, value):
+    first, pair, second = value.partition("x")
+    if pair:
+        return _parsed(kernel, first), _parsed(kernel, second)
     for kind in (int, float):
         try:
             return kind(value)
         except ValueError:
             pass
-    raise ValueError(f"kernel: expected numbers as arguments, got {value!r} in {kernel!r}")
+    raise ValueError(
+        f"kernel: expected numbers, or pairs such as 3x5, as arguments, got {value!r} in {kernel!r}"
+    )
 
 
 # --- arguments -----------------------------------------------------------------------------------

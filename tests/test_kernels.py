@@ -343,6 +343,8 @@ def test_gabor_finds_its_stripes():
         ("gaussian:5,sigma=1e0", kernels.gaussian(5, 1.0)),
         ("derivative:2,4,axis=0", kernels.derivative(2, 4, axis=0)),
         ("sharpen:-0.5", kernels.sharpen(-0.5)),
+        ("box:1x9", kernels.box((1, 9))),
+        ("emboss:2,direction=0x-1.5", kernels.emboss(2, (0, -1.5))),
     ],
 )
 def test_named(text, expected):
@@ -434,7 +436,7 @@ ERRORS = {
     "no number": (
         lambda: kernels.named("box:big"),
         ValueError,
-        "kernel: expected numbers as arguments, got 'big' in 'box:big'",
+        "kernel: expected numbers, or pairs such as 3x5, as arguments, got 'big' in 'box:big'",
     ),
     "order of arguments": (
         lambda: kernels.named("gaussian:sigma=1,5"),
