@@ -1,4 +1,4 @@
-"""Pictures: of training runs, networks, kernels and images; they need matplotlib (the `train` extra).
+"""Pictures of training runs, networks, kernels and images; they need matplotlib (`train` extra).
 
 Every function returns Axes, or an array of them, which `save` writes to a file. Figures are drawn
 without pyplot, so nothing global is changed and no window opens.

@@ -178,9 +178,10 @@ def receptive_field(
     gradient = fields.sensitivity(net, images, last, position)
 
     boxes = _nested_boxes(found.layers[: last + 1], position)
-    legend = 0.19 * -(-len(boxes) // 2) + 0.3
     height = float(np.clip(4.2 * input_shape[-2] / input_shape[-1], 1.5, 12))
-    picture = figure(9.6, height + 0.8 + legend + (0.35 if title else 0.0), title)
+    picture = figure(
+        9.6, height + 1.1 + 0.19 * -(-len(boxes) // 2) + (0.35 if title else 0.0), title
+    )
     grid = picture.subplots(1, 2)
     # noise would only be in the way of the boxes
     _draw_image(grid[0], images if x is not None else np.zeros((1, 1, *input_shape[-2:])), 0)
@@ -196,20 +197,22 @@ def receptive_field(
 
     colours = colormaps["turbo"](np.linspace(0.08, 0.92, len(boxes)))
     # the outer ones thicker and below: where edges lie on each other, both are seen
-    widths = np.linspace(1.6, 1.6 + min(0.8 * (len(boxes) - 1), 4.0), len(boxes))
+    widths = np.linspace(1.6, 1.6 + min(0.6 * (len(boxes) - 1), 3.0), len(boxes))
     for (line, box), colour, thick in zip(boxes, colours, widths, strict=True):
         label = f"{line.name} {line.layer}: {line.size[0]} x {line.size[1]}".lstrip()
         style = {"edgecolor": colour, "linewidth": thick, "zorder": 4 - thick / 10}
         _draw_box(grid[0], box, label=label, **style)
     _draw_box(grid[1], boxes[-1][1], edgecolor=_SEEN, linewidth=2, linestyle="--")
     _show_all(grid, input_shape[-2:], [box for _, box in boxes])
-    grid[0].legend(
+    legend = grid[0].legend(
         loc="upper center",
         bbox_to_anchor=(0.5, -0.08),
         ncols=2,
         fontsize=8,
         frameon=False,
     )
+    for patch in legend.get_patches():
+        patch.set_linewidth(2)
     name, part = leaves[last]
     at = f"output ({position[0]}, {position[1]})"
     inside = _inside(boxes[-1][1], input_shape[-2:])
@@ -352,7 +355,10 @@ def _nested_boxes(lines, position) -> list[tuple[fields.Field, tuple[int, int, i
                 for m, c, j in zip(middle, line.centre, line.jump, strict=True)
             )
             if (after.size, after.start, after.jump) == (line.size, line.start, line.jump):
-                continue  # an activation: the field is that of the layer before
+                # an activation: the box is that of the layer before, which gives the name
+                if len(boxes) > 1:
+                    boxes[-1] = line, boxes[-1][1]
+                continue
         boxes.append((line, line.box(*at)))
     return boxes[::-1]
 
