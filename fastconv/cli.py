@@ -26,7 +26,7 @@ LEARNING_RATE = {"sgd": 0.1, "adam": 1e-3}
 # The embedded sample has few images: more and smaller steps.
 EPOCHS, SAMPLE_EPOCHS = 10, 40
 BATCH_SIZE, SAMPLE_BATCH_SIZE = 256, 50
-SHEET_IMAGES = 60
+SHEET_IMAGES, RECEPTIVE_FIELD_IMAGES = 60, 200
 
 EPILOG = """\
 The chapter's recipe (Dive into Deep Learning, LeNet):
@@ -106,6 +106,12 @@ def _build(meta: dict):
     )
 
 
+def _fresh(args, model: str, activation: str):
+    """The network that --model, --activation and --pool describe, untrained."""
+    pool = args.pool or ("avg" if model == "lenet_improved" else "max")
+    return _build({"model": model, "activation": activation, "pool": pool, "seed": 0})
+
+
 def _weights_file(place: str) -> Path:
     """The file of weights that a run folder, or a path to a file, means."""
     path = Path(place)
@@ -148,6 +154,13 @@ def _data(name: str):
             "sample of it instead (1,600 training and 400 test images; expect a lower accuracy)"
         )
         return *datasets.embedded_sample(), "sample"
+
+
+def _test_data(args, meta: dict):
+    """The test images that --dataset and --limit mean; default: those of the run's data set."""
+    from fastconv import datasets
+
+    return _limited(datasets.load(args.dataset or meta["dataset"], "test"), args.limit)
 
 
 def _limited(data, limit: int | None):
@@ -317,15 +330,13 @@ def _pictures(folder: Path, history, result, net, test, title: str) -> list[Path
 
     shown = test.take(SHEET_IMAGES)
     guesses = nn.predict(net, shown.images)
-    return [
-        plot.learning_curve(history, folder / "learning_curve.png", title),
-        plot.confusion_matrix(
-            result.confusion, test.classes, folder / "confusion_matrix.png", title
-        ),
-        plot.prediction_sheet(
-            shown.images, shown.labels, guesses, test.classes, folder / "predictions.png", title
-        ),
-    ]
+    sheet = plot.prediction_sheet(shown.images, shown.labels, guesses, test.classes, title)
+    drawn = {
+        "learning_curve": plot.learning_curve(history, title),
+        "confusion_matrix": plot.confusion_matrix(result.confusion, test.classes, title),
+        "predictions": sheet,
+    }
+    return [plot.save(axes, folder / f"{name}.png") for name, axes in drawn.items()]
 
 
 def train(args) -> int:
@@ -420,12 +431,11 @@ def train(args) -> int:
 
 def evaluate(args) -> int:
     """Loss, accuracy and confusion of a trained network."""
-    from fastconv import datasets, nn
+    from fastconv import nn
 
     net, meta = _trained(args.run)
-    name = args.dataset or meta["dataset"]
-    test = _limited(datasets.load(name, "test"), args.limit)
-    result = nn.evaluate(net, test)
+    test = _test_data(args, meta)
+    name, result = test.name, nn.evaluate(net, test)
     recall = np.diag(result.confusion) / np.maximum(result.confusion.sum(axis=1), 1)
     if args.json:
         _print_json(
@@ -519,8 +529,7 @@ def predict(args) -> int:
 
 def summary(args) -> int:
     """Layers, shapes, parameters and work of a network."""
-    pool = args.pool or ("avg" if args.model == "lenet_improved" else "max")
-    net = _build({"model": args.model, "activation": args.activation, "pool": pool, "seed": 0})
+    net = _fresh(args, args.model, args.activation)
     table = net.summary((args.batch_size, 1, IMAGE_SIZE, IMAGE_SIZE))
     if args.json:
         _print_json(table.as_dict())
@@ -777,6 +786,108 @@ def _draw_image(args):
     return plot.image(*images, titles=[Path(p).name for p in args.image], title=args.title)
 
 
+def _draw_curve(args):
+    from fastconv import plot
+
+    history, about = _history(args.run)
+    return plot.learning_curve(history, args.title or about)
+
+
+def _history(place: str):
+    """(history, what it is of) of a run; of one that has not finished as far as it came."""
+    from fastconv import nn
+
+    folder = Path(place) if Path(place).is_dir() else _weights_file(place).parent
+    metrics, checkpoint = folder / "metrics.json", folder / "checkpoint.npz"
+    try:
+        if metrics.exists():
+            found = json.loads(metrics.read_text())
+            history = nn.History.from_dict(found["history"])
+            about = f"{found['model']} on {found['dataset']}"
+            return history, f"{about}: test accuracy {found['test_accuracy']:.3f}"
+        if checkpoint.exists():
+            found = nn.load_checkpoint(checkpoint)
+            history = nn.History.from_dict(found.run["history"])
+            return history, f"{found.meta['model']} on {found.meta['dataset']}, not finished"
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"RUN: {folder}: no whole record of a training run ({error!r})") from None
+    raise FileNotFoundError(f"RUN: {folder}: no metrics.json or checkpoint.npz in this folder")
+
+
+def _draw_confusion(args):
+    from fastconv import nn, plot
+
+    net, meta = _trained(args.run)
+    test = _test_data(args, meta)
+    result = nn.evaluate(net, test)
+    about = f"{meta['model']} on {len(test)} images of {test.name}: accuracy {result.accuracy:.3f}"
+    return plot.confusion_matrix(result.confusion, test.classes, args.title or about)
+
+
+def _draw_activations(args):
+    from fastconv import plot
+
+    net, meta = _trained(args.run)
+    test = _test_data(args, meta)
+    shown = _of_classes(test, args.classes, args.count)
+    return plot.activations(
+        net,
+        test.images[shown],
+        args.layers and [_layer(text) for text in args.layers],
+        [test.classes[label] for label in test.labels[shown]],
+        args.title or f"{meta['model']} on {test.name}",
+    )
+
+
+def _of_classes(data, names, count: int | None) -> list[int]:
+    """Positions of the first images, or of the first of each class that is named."""
+    if names is None:
+        return list(range(min(count or 3, len(data))))
+    known = {name.lower(): label for label, name in enumerate(data.classes)}
+    shown = []
+    for name in names:
+        if name.lower() not in known:
+            classes = ", ".join(data.classes)
+            raise ValueError(f"--classes: expected some of {classes}; got {name!r}")
+        found = np.flatnonzero(data.labels == known[name.lower()])[: count or 1]
+        if not len(found):
+            raise ValueError(f"--classes: {len(data)} images of {data.name} have no {name!r}")
+        shown += found.tolist()
+    return shown
+
+
+def _layer(text: str) -> int | str:
+    """A layer's position, or its name."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def _draw_receptive_field(args):
+    from fastconv import plot
+
+    x, title = None, args.title
+    if args.run is None:
+        for name in ("dataset", "limit"):
+            if getattr(args, name) is not None:
+                raise ValueError(
+                    f"--{name}: images are for the network of a RUN, and none is named"
+                )
+        net = _fresh(args, args.model or "lenet", args.activation or "relu")
+    else:
+        for name in ("model", "activation", "pool"):
+            if getattr(args, name) is not None:
+                raise ValueError(f"--{name}: a run has its own; leave this out, or the RUN")
+        net, meta = _trained(args.run)
+        test = _test_data(args, meta).take(args.limit or RECEPTIVE_FIELD_IMAGES)
+        x, title = test.images, title or f"{meta['model']} on {test.name}"
+    layer = None if args.layer is None else _layer(args.layer)
+    shape = (1, 1, IMAGE_SIZE, IMAGE_SIZE)
+    position = None if args.position is None else tuple(args.position)
+    return plot.receptive_field(net, shape, layer, position, x, title)
+
+
 def draw(args) -> int:
     """Draw a picture of one kind, into a file."""
     from fastconv import plot
@@ -786,16 +897,28 @@ def draw(args) -> int:
     return 0
 
 
-def _add_plot(sub) -> None:
+def _add_plot(sub, models, activations, pools) -> None:
     """The kinds of picture: each a function from the arguments to Axes."""
     kinds = sub.add_subparsers(dest="kind", required=True, metavar="KIND")
 
-    def kind(name, function, text):
+    def kind(name, function, text, title="none"):
         each = kinds.add_parser(name, help=text, description=text)
         each.set_defaults(draw=function)
         each.add_argument("--output", metavar="FILE", help=f"PNG file (default: {name}.png)")
-        each.add_argument("--title", default="")
+        each.add_argument("--title", default="", help=f"default: {title}")
         return each
+
+    def of_images(each, many="default: all"):
+        each.add_argument(
+            "--dataset",
+            choices=("fashion-mnist", "mnist", "sample"),
+            help="whose test images (default: those of the run)",
+        )
+        each.add_argument(
+            "--limit", type=_positive, help=f"use only the first N test images ({many})"
+        )
+
+    run = "a run's folder or a file of weights"
 
     each = kind("kernels", _draw_kernels, "A sheet of kernels on one colour scale.")
     each.add_argument(
@@ -807,6 +930,70 @@ def _add_plot(sub) -> None:
     each.add_argument(
         "--relative", action="store_true", help="colour each by the share of its largest weight"
     )
+
+    each = kind(
+        "activations",
+        _draw_activations,
+        "Feature maps of a trained network for test images, on one colour scale.",
+        "the run's model and data set",
+    )
+    each.add_argument("run", metavar="RUN", help=run)
+    each.add_argument(
+        "--classes", nargs="+", metavar="CLASS", help="of these classes, in any case: pullover coat"
+    )
+    each.add_argument(
+        "--count", type=_positive, help="images of each class (1), or without --classes (3)"
+    )
+    each.add_argument(
+        "--layers",
+        nargs="+",
+        metavar="LAYER",
+        help="positions or names, as fastconv summary shows them (default: the first two "
+        "convolutions, each with its activation)",
+    )
+    of_images(each)
+
+    each = kind(
+        "receptive-field",
+        _draw_receptive_field,
+        "What one output sees of the image, layer by layer, and how much each pixel counts for it: "
+        "of a trained network and its test images, or of an untrained one and noise.",
+        "the run's model and data set, or none",
+    )
+    each.add_argument("run", metavar="RUN", nargs="?", help=f"{run} (default: untrained)")
+    each.add_argument("--model", choices=models, help="without a RUN (default lenet)")
+    each.add_argument("--activation", choices=activations, help="without a RUN (default relu)")
+    each.add_argument(
+        "--pool", choices=pools, help="without a RUN (default max; lenet_improved: avg)"
+    )
+    each.add_argument(
+        "--layer", help="position or name (default: the last that does not see everything)"
+    )
+    each.add_argument(
+        "--position",
+        nargs=2,
+        type=int,
+        metavar=("ROW", "COLUMN"),
+        help="of the output (default: the one in the middle)",
+    )
+    of_images(each, f"default {RECEPTIVE_FIELD_IMAGES}")
+
+    each = kind(
+        "curve",
+        _draw_curve,
+        "Loss and accuracy of a training run by epoch; of an unfinished one as far as it came.",
+        "the run's model, data set and accuracy",
+    )
+    each.add_argument("run", metavar="RUN", help=run)
+
+    each = kind(
+        "confusion",
+        _draw_confusion,
+        "How many test images of each class a trained network takes for which.",
+        "the run's model, data set and accuracy",
+    )
+    each.add_argument("run", metavar="RUN", help=run)
+    of_images(each)
 
     each = kind("image", _draw_image, "Images side by side.")
     each.add_argument("image", nargs="+", help="PNG file")
@@ -972,8 +1159,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     running(sub)
 
-    sub = command(draw, "Draw kernels or images into a PNG file.", json=False, name="plot")
-    _add_plot(sub)
+    sub = command(draw, "Draw a picture into a PNG file.", json=False, name="plot")
+    _add_plot(sub, models, activations, pools)
 
     command(info, "Versions, instruction sets, threads and backends.")
     return parser
