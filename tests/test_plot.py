@@ -237,7 +237,7 @@ def rectangles(axes):
 def test_receptive_field_boxes(tmp_path):
     net = nn.lenet("relu", "max", seed=0)
     axes = plot.receptive_field(net, (1, 28, 28), title="title")
-    fields = analysis.receptive_field(net, (1, 28, 28))
+    fields = analysis.receptive_field(net)
     boxes = rectangles(axes[0])
     assert list(boxes) == [
         "0 Conv2d: 5 x 5",
@@ -272,15 +272,15 @@ def test_receptive_field_gradient(rng):
         .endswith(f"over 3 images\neffective size {side:.1f} x {side:.1f} pixels")
     )
     np.testing.assert_allclose(shown(axes[0]) * np.ptp(x) + x.min(), x[0, 0], atol=1e-6)
-    # two rows of the field are padding; the picture shows them
-    assert axes[0].get_title().endswith("(0, 9) sees 14 x 14 pixels, 12 x 14 of the image")
-    assert axes[0].get_ylim() == (28, -3)
+    # two rows and two columns of the field are padding; the picture shows them
+    assert axes[0].get_title().endswith("(0, 9) sees 14 x 14 pixels, 12 x 12 of the image")
+    assert axes[0].get_ylim() == (28, -3) and axes[0].get_xlim() == (-1, 30)
 
 
 def test_receptive_field_of_one_layer():
     axes = plot.receptive_field(nn.Conv2d(1, 1, 3, dilation=2, rng=0), (1, 9, 9))
     assert rectangles(axes[0]) == {"Conv2d: 5 x 5": (2, 7, 2, 7)}
-    assert axes[0].get_title().startswith("layer Conv2d")
+    assert axes[0].get_title().startswith("Conv2d\noutput (2, 2)")
     np.testing.assert_array_equal(np.argwhere(shown(axes[1])[4])[:, 0], [2, 4, 6])
 
 

@@ -307,7 +307,8 @@ def _scale(maps: list[np.ndarray]) -> dict:
 
 
 def _layer_title(name: str, layer, *more: str) -> str:
-    return ": ".join((f"layer {name}, {type(layer).__name__}".replace(" ,", ","), *more))
+    kind = type(layer).__name__
+    return ": ".join((f"layer {name}, {kind}" if name else kind, *more))
 
 
 def _draw_image(axes, images: np.ndarray, n: int) -> None:

@@ -143,6 +143,8 @@ def prediction_sheet(
 ) -> np.ndarray:
     """Images with what they were taken for; mistakes in red, with the true class.
 
+    The smallest value of all images is white, the largest black.
+
     Parameters
     ----------
     images : (N, H, W) array
@@ -174,12 +176,13 @@ def prediction_sheet(
             f"{len(images)}, {len(labels)} and {len(predicted)}"
         )
     rows = -(-len(images) // columns)
+    low, high = np.min(images), np.max(images)
     sheet = figure(1.15 * columns, 1.42 * rows + 0.4, title)
     grid = sheet.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
     for axes, image, label, guess in zip(grid.flat, images, labels, predicted, strict=False):
-        axes.imshow(image, cmap="gray_r", interpolation="nearest")
+        axes.imshow(image, cmap="gray_r", vmin=low, vmax=high, interpolation="nearest")
         right = label == guess
         text = classes[guess] if right else f"{classes[guess]}\n(is {classes[label]})"
         axes.set_title(text, fontsize=7, color=GREY if right else RED, pad=3)
