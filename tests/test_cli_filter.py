@@ -1,4 +1,4 @@
-"""`fastconv filter` and `fastconv plot`, run in this process."""
+"""`fastconv filter`, run in this process."""
 
 import sys
 from importlib.util import find_spec
@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from fastconv import kernels, nn, png, signal
+from fastconv import kernels, png, signal
 from fastconv.cli import main
 
 ndimage = pytest.importorskip("scipy.ndimage")
@@ -158,37 +158,6 @@ def test_compare_without_matplotlib_writes_nothing(picture, place, capsys, monke
     assert [p.name for p in place.iterdir()] == ["in.png"]
 
 
-# -- plot
-
-
-@needs_matplotlib
-def test_plot_kernels(place, capsys):
-    assert main(["plot", "kernels"]) == 0
-    assert capsys.readouterr().out == "picture: kernels.png\n"
-    np.save("mine.npy", np.eye(4))
-    some = ["sobel", "mine.npy", "gaussian:5"]
-    assert main(["plot", "kernels", *some, "--title", "some", "--output", "some.png"]) == 0
-    sizes = [png.read(name).pixels.shape[0] for name in ("kernels.png", "some.png")]
-    assert sizes[0] > 2 * sizes[1] > 300
-
-
-@needs_matplotlib
-def test_plot_kernels_of_a_network(place):
-    meta = {"model": "lenet", "activation": "relu", "pool": "max", "dataset": "sample"}
-    nn.save_checkpoint("weights.npz", nn.lenet("relu", "max", seed=0), meta=meta)
-    for place_of_weights in (".", "weights.npz"):
-        assert main(["plot", "kernels", place_of_weights, "--output", "first.png"]) == 0
-    assert png.read("first.png").pixels.std() > 10
-
-
-@needs_matplotlib
-def test_plot_image(picture, capsys):
-    picture(3, np.uint16)
-    assert main(["plot", "image", "in.png", "in.png", "--output", "two.png"]) == 0
-    assert capsys.readouterr().out == "picture: two.png\n"
-    assert png.read("two.png").pixels.shape[1] > png.read("two.png").pixels.shape[0]
-
-
 # -- wrong calls
 
 FILTER = ["filter", "in.png", "out.png"]
@@ -212,13 +181,6 @@ FILTER = ["filter", "in.png", "out.png"]
         (["filter", "text.npy", "out.png", "--kernel", "edge"], "text.npy: not a PNG file"),
         (["filter", "in.png", "out.jpg", "--kernel", "edge"], "OUT: expected the name of a .png"),
         (["filter", "in.png", "no/out.png", "--kernel", "edge"], "OUT: no/out.png: its folder"),
-        (["plot"], "KIND"),
-        (["plot", "pie"], "pie"),
-        (["plot", "image"], "image"),
-        (["plot", "image", "none.png"], "IMAGE: none.png: no such file"),
-        (["plot", "kernels", "none.npy"], "KERNEL: none.npy: no such file"),
-        (["plot", "kernels", "none.npz"], "none.npz"),
-        (["plot", "kernels", "--output", "k.pdf"], "--output: expected the name of a .png file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -178,9 +178,9 @@ def receptive_field(
     gradient = fields.sensitivity(net, images, last, position)
 
     boxes = _nested_boxes(found.layers[: last + 1], position)
-    height = float(np.clip(4.2 * input_shape[-2] / input_shape[-1], 1.5, 12))
+    height = float(np.clip(4.0 * input_shape[-2] / input_shape[-1], 1.5, 12))
     picture = figure(
-        9.6, height + 1.1 + 0.19 * -(-len(boxes) // 2) + (0.35 if title else 0.0), title
+        9.6, height + 1.0 + 0.19 * -(-len(boxes) // 2) + (0.25 if title else 0.0), title
     )
     grid = picture.subplots(1, 2)
     # noise would only be in the way of the boxes
@@ -307,7 +307,8 @@ def _scale(maps: list[np.ndarray]) -> dict:
 
 
 def _layer_title(name: str, layer, *more: str) -> str:
-    return ": ".join((f"layer {name}, {type(layer).__name__}".replace(" ,", ","), *more))
+    kind = type(layer).__name__
+    return ": ".join((f"layer {name}, {kind}" if name else kind, *more))
 
 
 def _draw_image(axes, images: np.ndarray, n: int) -> None:

@@ -46,15 +46,6 @@ def learning_curve(history, title: str = "") -> np.ndarray:
             if any(value is not None for value in values):
                 values = [np.nan if value is None else value for value in values]
                 axes.plot(epochs, values, "o-", color=colour, markersize=3.5, label=part)
-                axes.annotate(
-                    f"{values[-1]:.3f}",
-                    (epochs[-1], values[-1]),
-                    textcoords="offset points",
-                    xytext=(6, 0),
-                    va="center",
-                    color=colour,
-                    fontsize=8,
-                )
         axes.set_xlabel("epoch")
         axes.set_ylabel(what)
         axes.margins(x=0.12)
@@ -63,7 +54,27 @@ def learning_curve(history, title: str = "") -> np.ndarray:
         axes.spines[["top", "right"]].set_visible(False)
         if axes.lines:
             axes.legend(frameon=False)
+        _write_last(axes)
     return grid
+
+
+def _write_last(axes) -> None:
+    """The last value at the end of each line, apart from each other where they are close."""
+    ends = sorted(
+        ((line.get_ydata()[-1], line) for line in axes.lines), key=lambda end: (end[0], id(end[1]))
+    )
+    low, high = axes.get_ylim()
+    close = len(ends) == 2 and ends[1][0] - ends[0][0] < 0.06 * (high - low)
+    for (value, line), up in zip(ends, (-5, 5) if close else (0, 0), strict=False):
+        axes.annotate(
+            f"{value:.3f}",
+            (line.get_xdata()[-1], value),
+            textcoords="offset points",
+            xytext=(6, up),
+            va="center",
+            color=line.get_color(),
+            fontsize=8,
+        )
 
 
 def confusion_matrix(confusion: np.ndarray, classes: Sequence[str], title: str = ""):
@@ -132,6 +143,8 @@ def prediction_sheet(
 ) -> np.ndarray:
     """Images with what they were taken for; mistakes in red, with the true class.
 
+    The smallest value of all images is white, the largest black.
+
     Parameters
     ----------
     images : (N, H, W) array
@@ -163,12 +176,13 @@ def prediction_sheet(
             f"{len(images)}, {len(labels)} and {len(predicted)}"
         )
     rows = -(-len(images) // columns)
+    low, high = np.min(images), np.max(images)
     sheet = figure(1.15 * columns, 1.42 * rows + 0.4, title)
     grid = sheet.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
     for axes, image, label, guess in zip(grid.flat, images, labels, predicted, strict=False):
-        axes.imshow(image, cmap="gray_r", interpolation="nearest")
+        axes.imshow(image, cmap="gray_r", vmin=low, vmax=high, interpolation="nearest")
         right = label == guess
         text = classes[guess] if right else f"{classes[guess]}\n(is {classes[label]})"
         axes.set_title(text, fontsize=7, color=GREY if right else RED, pad=3)
