@@ -59,7 +59,7 @@ def kernels(
     for axes, kernel, name, peak in zip(grid.flat, sheet, names, peaks, strict=False):
         scale = peak if relative else max(peaks)
         shown = axes.imshow(kernel / scale, cmap="RdBu_r", vmin=-1, vmax=1)
-        axes.set_title(name, fontsize=9)
+        axes.set_title(name, fontsize=10)
         frame(axes, kernel.shape)
         if kernel.size <= _MOST_NUMBERS:
             _write_weights(axes, kernel, scale)
@@ -98,7 +98,8 @@ def _named_kernels(kernels):
 
 def _write_weights(axes, kernel, scale):
     size = min(8.0, 42.0 / max(3, *kernel.shape))
-    for (i, j), weight in np.ndenumerate(kernel + 0.0):  # no -0
+    nothing = 1e-12 * np.abs(kernel).max()  # what is left by rounding
+    for (i, j), weight in np.ndenumerate(np.where(np.abs(kernel) > nothing, kernel, 0.0)):
         text = f"{weight:.2g}" if abs(weight) < 100 else f"{weight:.0f}"
         colour = "white" if abs(weight) > 0.6 * scale else "black"
         text = text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
@@ -141,16 +142,17 @@ def image(*images, titles: Sequence[str] = (), title: str = "") -> np.ndarray:
     if titles and len(titles) != len(images):
         raise ValueError(f"titles: expected {len(images)}, one for each image, got {len(titles)}")
     shown = _shown([np.asarray(each) for each in images])
-    width = 4.2 * len(images)
+    each_width = max(1.6, min(4.2, 10 / len(images)))  # inches: a page shows some ten of them
+    width = each_width * len(images)
     tallest = max(each.shape[0] / each.shape[1] for each in shown)
-    height = float(np.clip(4.2 * tallest, 1.0, 12.0))
+    height = float(np.clip(each_width * tallest, 1.0, 12.0))
     picture = figure(width, height + 0.3 * bool(titles) + 0.4 * bool(title), title)
     grid = picture.subplots(1, len(images), squeeze=False)[0]
     for number, (axes, each) in enumerate(zip(grid, shown, strict=True)):
         axes.imshow(each, cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
         axes.axis("off")
         if titles:
-            axes.set_title(titles[number], fontsize=9)
+            axes.set_title(titles[number], fontsize=10)
     return grid
 
 
