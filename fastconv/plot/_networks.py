@@ -179,50 +179,25 @@ def receptive_field(
 
     boxes = _nested_boxes(found.layers[: last + 1], position)
     height = float(np.clip(4.0 * input_shape[-2] / input_shape[-1], 1.5, 12))
-    picture = figure(
-        9.6, height + 1.0 + 0.19 * -(-len(boxes) // 2) + (0.25 if title else 0.0), title
-    )
+    lines_below = -(-len(boxes) // 2)
+    picture = figure(9.6, height + 1.0 + 0.19 * lines_below + 0.25 * bool(title), title)
     grid = picture.subplots(1, 2)
     # noise would only be in the way of the boxes
     _draw_image(grid[0], images if x is not None else np.zeros((1, 1, *input_shape[-2:])), 0)
-    largest = float(gradient.max()) or 1.0
-    shown = grid[1].imshow(
-        gradient / largest, cmap="magma", vmin=0, vmax=1, interpolation="nearest"
-    )
-    bar = picture.colorbar(shown, ax=grid[1], shrink=0.7, aspect=25)
-    bar.set_label("|gradient|, share of the largest", fontsize=8)
-    bar.ax.tick_params(labelsize=8)
-
-    from matplotlib import colormaps
-
-    colours = colormaps["turbo"](np.linspace(0.08, 0.92, len(boxes)))
-    # the outer ones thicker and below: where edges lie on each other, both are seen
-    widths = np.linspace(1.6, 1.6 + min(0.6 * (len(boxes) - 1), 3.0), len(boxes))
-    for (line, box), colour, thick in zip(boxes, colours, widths, strict=True):
-        label = f"{line.name} {line.layer}: {line.size[0]} x {line.size[1]}".lstrip()
-        style = {"edgecolor": colour, "linewidth": thick, "zorder": 4 - thick / 10}
-        _draw_box(grid[0], box, label=label, **style)
-    _draw_box(grid[1], boxes[-1][1], edgecolor=_SEEN, linewidth=2, linestyle="--")
+    _draw_fields(grid[0], boxes)
+    _draw_gradient(grid[1], gradient, boxes[-1][1])
     _show_all(grid, input_shape[-2:], [box for _, box in boxes])
-    legend = grid[0].legend(
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.08),
-        ncols=2,
-        fontsize=8,
-        frameon=False,
-    )
-    for patch in legend.get_patches():
-        patch.set_linewidth(2)
-    name, part = leaves[last]
-    at = f"output ({position[0]}, {position[1]})"
+
+    output = f"output ({position[0]}, {position[1]})"
     inside = _inside(boxes[-1][1], input_shape[-2:])
-    cut = "" if inside == field.size else f", {inside[0]} x {inside[1]} of the image"
-    sees = f"{at} sees {field.size[0]} x {field.size[1]} pixels{cut}"
-    grid[0].set_title(f"{_layer_title(name, part)}\n{sees}", fontsize=10)
+    sees = f"{field.size[0]} x {field.size[1]} pixels"
+    if inside != field.size:
+        sees += f", {inside[0]} x {inside[1]} of the image"
+    grid[0].set_title(f"{_layer_title(*leaves[last])}\n{output} sees {sees}", fontsize=10)
     side = np.sqrt(np.count_nonzero(gradient > _EFFECTIVE * gradient.max()))
     count = f"{len(images)} image{'s' * (len(images) > 1)}{' of noise' * (x is None)}"
     grid[1].set_title(
-        f"gradient of {at} over {count}\neffective size {side:.1f} x {side:.1f} pixels",
+        f"gradient of {output} over {count}\neffective size {side:.1f} x {side:.1f} pixels",
         fontsize=10,
     )
     return grid
@@ -362,6 +337,33 @@ def _nested_boxes(lines, position) -> list[tuple[fields.Field, tuple[int, int, i
                 continue
         boxes.append((line, line.box(*at)))
     return boxes[::-1]
+
+
+def _draw_fields(axes, boxes) -> None:
+    """The box of each layer, and below them which is whose."""
+    from matplotlib import colormaps
+
+    colours = colormaps["turbo"](np.linspace(0.08, 0.92, len(boxes)))
+    # the outer ones thicker and below: where edges lie on each other, both are seen
+    widths = np.linspace(1.6, 1.6 + min(0.6 * (len(boxes) - 1), 3.0), len(boxes))
+    for (line, box), colour, thick in zip(boxes, colours, widths, strict=True):
+        label = f"{line.name} {line.layer}: {line.size[0]} x {line.size[1]}".lstrip()
+        style = {"edgecolor": colour, "linewidth": thick, "zorder": 4 - thick / 10}
+        _draw_box(axes, box, label=label, **style)
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.08)}
+    legend = axes.legend(**place, ncols=2, fontsize=8, frameon=False)
+    for patch in legend.get_patches():
+        patch.set_linewidth(2)
+
+
+def _draw_gradient(axes, gradient, box) -> None:
+    """The gradient as a share of its largest value, and the box that it is to be found in."""
+    share = gradient / (float(gradient.max()) or 1.0)
+    shown = axes.imshow(share, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
+    _draw_box(axes, box, edgecolor=_SEEN, linewidth=2, linestyle="--")
+    bar = axes.figure.colorbar(shown, ax=axes, shrink=0.7, aspect=25)
+    bar.set_label("|gradient|, share of the largest", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
 
 
 def _draw_box(axes, box, **style) -> None:
