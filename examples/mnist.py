@@ -1,4 +1,4 @@
-"""The improved LeNet on MNIST: where it is at hand, else on the sample inside the package.
+"""LeNet and its deeper variant on MNIST where it is at hand, else on the sample inside the package.
 
     python examples/mnist.py [--epochs 15] [--limit 10000] [--output FOLDER]
 
@@ -14,29 +14,32 @@ from fastconv import datasets, nn, plot
 def main(output, epochs=15, limit=10_000, lr=0.003):
     try:
         train, test = (datasets.load("mnist", split, download=False) for split in ("train", "test"))
-    except datasets.DatasetUnavailable as missing:
-        print(f"{missing}; going on with the sample of Fashion-MNIST")
+    except datasets.DatasetUnavailable:
+        print("MNIST is not on this machine; going on with the sample of Fashion-MNIST")
         train, test = datasets.embedded_sample()
     train = train.take(limit)
-    net = nn.lenet_improved(seed=0)
-    history = nn.fit(
-        net,
-        train,
-        epochs=epochs,
-        batch_size=64,
-        optimizer=nn.Adam(net.parameters(), lr=lr),
-        validation=test,
-        callbacks=[nn.CosineAnnealing(lr)],
-    )
-    print(f"{len(train)} training images of {train.name}, {epochs} epochs")
-    print(f"test accuracy {history.final.test_accuracy:.4f} on {len(test)} images")
+    print(f"{len(train)} training images of {train.name}, {epochs} epochs, {len(test)} test images")
+    for name, make in (("LeNet, ReLU", nn.lenet), ("deeper variant", nn.lenet_improved)):
+        net = make("relu", "avg", seed=0)
+        history = nn.fit(
+            net,
+            train,
+            epochs=epochs,
+            batch_size=64,
+            optimizer=nn.Adam(net.parameters(), lr=lr),
+            validation=test,
+            callbacks=[nn.CosineAnnealing(lr)],
+        )
+        count = sum(parameter.data.size for parameter in net.parameters())
+        print(f"{name}, {count:,} parameters: test accuracy {history.final.test_accuracy:.4f}")
 
-    shown = nn.predict(net, test.images)
-    wrong = np.flatnonzero(shown != test.labels)[:30]
-    print(f"{np.count_nonzero(shown != test.labels)} mistakes; the first {len(wrong)} are drawn")
-    title = f"Mistakes of the improved LeNet on {test.name}"
+    guesses = nn.predict(net, test.images)
+    wrong = np.flatnonzero(guesses != test.labels)
+    print(f"{len(wrong)} mistakes of the latter; the first {len(wrong[:30])} are drawn")
+    title = f"Mistakes of the deeper LeNet on {test.name}"
+    first = wrong[:30]
     axes = plot.prediction_sheet(
-        test.images[wrong], test.labels[wrong], shown[wrong], test.classes, title=title
+        test.images[first], test.labels[first], guesses[first], test.classes, title=title
     )
     print("picture:", plot.save(axes, output / "mnist.png"))
 
