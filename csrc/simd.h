@@ -51,6 +51,7 @@ typedef FC_T uvec __attribute__((vector_size(FC_BYTES), aligned(FC_EB), may_alia
 #define load_n FN(fc_load_n)
 #define store_n FN(fc_store_n)
 #define splat FN(fc_splat)
+#define held FN(fc_held)
 #define isplat FN(fc_isplat)
 #define select FN(fc_select)
 #define bits FN(fc_bits)
@@ -77,6 +78,17 @@ FC_INLINE void store(FC_T *p, vec x) { *(uvec *)p = x; }
 /* x - 0 and not x + 0: the latter would turn -0 into 0 and costs an addition */
 FC_INLINE vec splat(FC_T x) { return x - (vec){0}; }
 FC_INLINE ivec isplat(FC_I x) { return x - (ivec){0}; }
+/* x, in a register from here on: GCC would load it from memory again at each use */
+FC_INLINE vec held(vec x) {
+#if FC_BYTES == 64
+  __asm__("" : "+v"(x));
+#elif FC_BYTES == 32 || defined(__SSE2__)
+  __asm__("" : "+x"(x));
+#elif defined(__aarch64__)
+  __asm__("" : "+w"(x));
+#endif
+  return x;
+}
 FC_INLINE ivec bits(vec x) { return (ivec)x; }
 FC_INLINE vec from_bits(ivec x) { return (vec)x; }
 /* mask ? a : b, lane by lane */

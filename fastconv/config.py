@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 BACKENDS = ("native", "numba", "reference")
-METHODS = ("auto", "direct", "im2col", "pointwise")
+METHODS = ("auto", "direct", "im2col", "pointwise", "depthwise")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@
 #undef load_n
 #undef store_n
 #undef splat
+#undef held
 #undef isplat
 #undef select
 #undef bits

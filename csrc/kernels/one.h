@@ -1,6 +1,7 @@
 /* Every kernel for one ISA and one element type, and the table of them. */
 #include "activation.h"
 #include "block.h"
+#include "depthwise.h"
 #include "dot.h"
 #include "lanes.h"
 #include "pack.h"
@@ -31,6 +32,8 @@ static const fc_kernels_f32 FC_TABLE_NAME = {
     .gather_lanes = FN(fc_gather_lanes),
     .scatter_lanes = FN(fc_scatter_lanes),
     .pack = FN(fc_pack),
+    .depthwise = FN(fc_depthwise),
+    .pad_rows = FN(fc_pad_rows),
     .sum_lanes = FN(fc_sum_lanes),
     .relu = FN(fc_relu),
     .sigmoid = FN(fc_sigmoid),

@@ -7,6 +7,8 @@ good enough to choose among the methods of this backend.
 import os
 from importlib import import_module
 
+import numpy as np
+
 from fastconv import config
 from fastconv._threads import usable
 from fastconv.registry import Impl
@@ -48,6 +50,8 @@ BEST_ISA = available_isas()[0]
 
 # vector operations that bringing one vector of patches, or one short row of them, costs
 PACK_VECTOR, PACK_ROW = 6, 15
+# vector operations that staging a vector of a plane costs
+STAGE_VECTOR = 3
 # what images in the lanes lose to bringing them in and out
 LANES_EFFICIENCY = 0.9
 
@@ -109,6 +113,35 @@ def _conv2d_weight(number):
     return run
 
 
+def _depthwise(spec, input, weight, bias, out, activation):
+    _conv.depthwise(spec.geometry, input, weight, bias, out, ACTIVATIONS[activation], *_how())
+
+
+def _depthwise_input(spec, grad_output, weight, out):
+    turned = np.ascontiguousarray(weight[:, :, ::-1, ::-1])
+    _conv.depthwise_input(spec.geometry, grad_output, turned, out, *_how())
+
+
+def _one_channel(spec):
+    """Why a convolution does not go plane by plane."""
+    if spec.C != spec.groups:
+        return f"a group has {spec.C // spec.groups} input channels, not 1"
+    if spec.dilation != (1, 1):
+        return f"the dilation is {spec.dilation}, not 1"
+    if spec.stride not in ((1, 1), (2, 2)):
+        return f"the stride is {spec.stride}, not 1 or 2"
+    return None
+
+
+def _one_filter(spec):
+    """Why its gradient with respect to the input does not."""
+    if spec.K != spec.groups:
+        return f"a channel has {spec.K // spec.groups} filters, not 1"
+    if spec.stride != (1, 1):
+        return f"the stride is {spec.stride}, not 1"
+    return _one_channel(spec)
+
+
 def _everything(spec):
     return None
 
@@ -168,6 +201,15 @@ def _cost(method, taken_from, made):
     return cost
 
 
+def _depthwise_cost(made):
+    def cost(spec):
+        channels, rows, cols = made(spec)
+        each = spec.R * spec.S + STAGE_VECTOR * spec.stride[0] ** 2 * spec.C / spec.K
+        return spec.N * channels * rows * _vectors(cols, _lanes(spec)) * each
+
+    return cost
+
+
 def _unit(spec):
     return 1.0
 
@@ -184,6 +226,21 @@ _CONV = tuple(
         ("conv2d_input", _cost(method, *_INPUT), _conv2d_input(number)),
         ("conv2d_weight", _cost(method, *_FORWARD), _conv2d_weight(number)),
     )
+)
+
+
+_DEPTHWISE = (
+    Impl(
+        "conv2d", "depthwise", "native", _one_channel, _depthwise_cost(_FORWARD[1]), _depthwise
+    ),
+    Impl(
+        "conv2d_input",
+        "depthwise",
+        "native",
+        _one_filter,
+        _depthwise_cost(_INPUT[1]),
+        _depthwise_input,
+    ),
 )
 
 
@@ -337,4 +394,4 @@ _BLOCKS = tuple(
     )
 )
 
-ROWS = _CONV + _PLANES + _BLOCKS
+ROWS = _CONV + _DEPTHWISE + _PLANES + _BLOCKS

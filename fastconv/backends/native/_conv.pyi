@@ -29,3 +29,21 @@ def conv2d_weight(
     isa: int,
     threads: int,
 ) -> None: ...
+def depthwise(
+    geometry: tuple[int, ...],
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    out: np.ndarray,
+    activation: int,
+    isa: int,
+    threads: int,
+) -> None: ...
+def depthwise_input(
+    geometry: tuple[int, ...],
+    grad_output: np.ndarray,
+    flipped: np.ndarray,
+    out: np.ndarray,
+    isa: int,
+    threads: int,
+) -> None: ...

@@ -1339,3 +1339,8 @@ def conv2d_weight(tuple geometry, x, grad_output, out, int method, int isa, int 
 # --- convolution, activation and pooling as one ---------------------------------------------------
 
 include "_block.pxi"
+
+
+# --- one input channel a group --------------------------------------------------------------------
+
+include "_depthwise.pxi"
