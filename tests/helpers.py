@@ -128,6 +128,19 @@ def _conv_shapes(dtype):
         shapes[f"{q} columns"] = ((1, 2, 3, q + 2), (m + 1, 2, 2, 3), 1, 0, 1, 1)
         shapes[f"{q} columns, stride 3"] = ((1, 2, 3, 3 * q), (2, 2, 2, 3), (1, 3), 0, 1, 1)
         shapes[f"{q} pixels, 1x1"] = ((1, 3, 1, q), (m + 1, 3, 1, 1), 1, 0, 1, 1)
+    # planes with a filter each, whose tiles are 4 rows by 1, 2 or 4 vectors, or 7 by 1
+    for p, q, kernel, padding, stride in (
+        (3, 2 * lanes + 1, (3, 3), 1, 1),
+        (4, lanes, (5, 5), 2, 1),
+        (9, lanes - 1, (3, 3), 1, 1),
+        (6, 4 * lanes, (3, 3), 1, 1),
+        (5, 7 * lanes - 2, (2, 7), (1, 4), 1),
+        (15, 2 * lanes, (3, 3), 1, 2),
+        (11, 4 * lanes + 3, (5, 5), 2, 2),
+        (7, 10 * lanes, (4, 3), (0, 5), 2),
+    ):
+        name = f"{p} x {q} planes, {kernel[0]}x{kernel[1]}, stride {stride}"
+        shapes[name] = ((1, 2, p, q), (2, 1, *kernel), stride, padding, 1, 2)
     for n in straddling(lanes):
         shapes[f"{n} images"] = ((n, 2, 4, 3), (m + 1, 2, 3, 2), 1, 1, 1, 1)
     return shapes

@@ -79,6 +79,11 @@ def test_rows(row, dtype, data, seed):
         if row.method == "pointwise":
             shape, weight, stride, _, _, groups = args
             args = (shape, (*weight[:2], 1, 1), stride, 0, 1, groups)
+        if row.method == "depthwise":
+            shape, weight, stride, padding, _, groups = args
+            filters = shape[1] * data.draw(st.integers(1, 2 if row.op == "conv2d" else 1))
+            step = data.draw(st.integers(1, 2 if row.op == "conv2d" else 1))
+            args = (shape, (filters, 1, *weight[2:]), step, padding, 1, shape[1])
         spec = conv_spec(*args, dtype)
         assume(row.supports(spec) is None)
     elif row.op in ("unfold", "fold"):

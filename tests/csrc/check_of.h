@@ -328,6 +328,43 @@ static void OF(check_patches)(const char *isa, const OF(fc_kernels) * f) {
   free(x), free(wanted), free(y), free(taken), free(expected);
 }
 
+/* Rows with their padding, and one filter over them. */
+static void OF(check_depthwise)(const char *isa, const OF(fc_kernels) * f) {
+  const int lanes = f->lanes, stride = (int)between(1, 2), square = (int)between(0, 2);
+  const ptrdiff_t R = square ? 2 * square + 1 : between(1, 6), S = square ? R : between(1, 6);
+  const ptrdiff_t P = between(1, 17), Q = lanes * between(0, 5) + between(1, lanes);
+  const ptrdiff_t rows = (P - 1) * stride + R, n = between(1, stride * (Q - 1) + S);
+  const ptrdiff_t whole = (Q + lanes - 1) / lanes * lanes, left = between(0, 2 * lanes);
+  ptrdiff_t pitch = stride * whole + S - 1;
+  if (pitch < left + (n + lanes - 1) / lanes * lanes) pitch = left + (n + lanes - 1) / lanes * lanes;
+  pitch = (pitch + lanes - 1) / lanes * lanes;
+  const ptrdiff_t x_row = between(0, 1) ? n + between(0, 3) : -n, first = x_row < 0 ? (rows - 1) * n : 0;
+  T *x = OF(integers)((rows - 1) * (x_row < 0 ? n : x_row) + n), *padded = OF(integers)(rows * pitch);
+  T *wanted = OF(copy)(padded, rows * pitch);
+  for (ptrdiff_t i = 0; i < rows; ++i)
+    for (ptrdiff_t j = 0; j < pitch; ++j)
+      wanted[i * pitch + j] = j < left || j >= left + n ? 0 : x[first + i * x_row + j - left];
+  f->pad_rows(rows, n, left, x + first, x_row, padded, pitch);
+  OF(same)(isa, "pad_rows", padded, wanted, rows * pitch);
+
+  const ptrdiff_t y_pitch = Q + between(0, 3), n_y = (P - 1) * y_pitch + Q;
+  T *w = OF(integers)(R * S), *y = OF(integers)(n_y), *expected = OF(copy)(y, n_y);
+  for (ptrdiff_t p = 0; p < P; ++p)
+    for (ptrdiff_t q = 0; q < Q; ++q) {
+      T sum = 3;
+      for (ptrdiff_t r = 0; r < R; ++r)
+        for (ptrdiff_t s = 0; s < S; ++s)
+          sum += w[r * S + s] * padded[(p * stride + r) * pitch + q * stride + s];
+      expected[p * y_pitch + q] = sum;
+    }
+  /* as much of the last row as may be read */
+  const ptrdiff_t last = (rows - 1) * pitch + stride * whole + S - 1;
+  T *read = OF(copy)(padded, last);
+  f->depthwise(stride, R, S, P, Q, read, pitch, w, 3, y, y_pitch);
+  OF(same)(isa, "depthwise", y, expected, n_y);
+  free(x), free(padded), free(wanted), free(w), free(y), free(expected), free(read);
+}
+
 /* Soft pooling of windows that each hold a pixel of the image, at some beta. */
 static void OF(check_soft_pools)(const char *isa, const OF(fc_kernels) * f) {
   fc_pool g = random_pool();
@@ -379,7 +416,8 @@ static void OF(check)(const char *isa, const OF(fc_kernels) * f) {
   for (int i = 0; i < 60; ++i) OF(check_maps)(isa, f);
   for (int i = 0; i < 400; ++i) OF(check_pools)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_blocks)(isa, f);
-  for (int i = 0; i < 200; ++i) OF(check_patches)(isa, f);
+  for (int i = 0; i < 200; ++i) OF(check_depthwise)(isa, f);
+    OF(check_patches)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_soft_pools)(isa, f);
 }
 
