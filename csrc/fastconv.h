@@ -42,8 +42,8 @@ enum {
   (int stride, ptrdiff_t kernel_h, ptrdiff_t kernel_w, ptrdiff_t P, ptrdiff_t Q, const T *x,     \
    ptrdiff_t x_pitch, const T *w, T bias, T *y, ptrdiff_t y_pitch)
 #define FC_PAD_ROWS_ARGS(T)                                                                      \
-  (ptrdiff_t rows, ptrdiff_t n, ptrdiff_t left, const T *x, ptrdiff_t x_row, T *y,               \
-   ptrdiff_t y_pitch)
+  (ptrdiff_t above, ptrdiff_t rows, ptrdiff_t below, ptrdiff_t n, ptrdiff_t left, const T *x,    \
+   ptrdiff_t x_row, T *y, ptrdiff_t y_pitch)
 /* kernels/pool.h */
 typedef struct {
   ptrdiff_t height, width, kernel_h, kernel_w, stride_h, stride_w, top, left, dilation_h, dilation_w;

@@ -127,15 +127,17 @@ FC_KERNEL void FN(fc_depthwise) FC_DEPTHWISE_ARGS(FC_T) {
 #undef FC_DO
 }
 
-/* Rows with zeros before and behind them.
+/* Rows with zeros around them.
  *
- *   y[i][j] = left <= j < left + n ? x[i][j - left] : 0      i < rows, j < y_pitch
+ *   y[above + i][j] = left <= j < left + n ? x[i][j - left] : 0      i < rows, j < y_pitch
+ *   y[i][j] = 0                         i < above or above + rows <= i < above + rows + below
  *
- *   x  [rows] x_row apart, of n pixels      y  [rows][y_pitch]
+ *   x  [rows] x_row apart, of n pixels      y  [above + rows + below][y_pitch]
  *
  * y_pitch is a whole number of vectors, and left + n rounded up to whole vectors is at most y_pitch.
  */
 FC_KERNEL void FN(fc_pad_rows) FC_PAD_ROWS_ARGS(FC_T) {
+  for (FC_T *const end = y + above * y_pitch; y < end; y += VL) store(y, (vec){0});
   for (ptrdiff_t i = 0; i < rows; ++i, x += x_row, y += y_pitch) {
     for (ptrdiff_t j = 0; j < left; j += VL) store(y + j, (vec){0});
     FC_T *to = y + left;
@@ -150,4 +152,5 @@ FC_KERNEL void FN(fc_pad_rows) FC_PAD_ROWS_ARGS(FC_T) {
       store_n(to + j, rest < VL ? (int)rest : VL, (vec){0});
     }
   }
+  for (FC_T *const end = y + below * y_pitch; y < end; y += VL) store(y, (vec){0});
 }

@@ -339,12 +339,15 @@ static void OF(check_depthwise)(const char *isa, const OF(fc_kernels) * f) {
   if (pitch < left + (n + lanes - 1) / lanes * lanes) pitch = left + (n + lanes - 1) / lanes * lanes;
   pitch = (pitch + lanes - 1) / lanes * lanes;
   const ptrdiff_t x_row = between(0, 1) ? n + between(0, 3) : -n, first = x_row < 0 ? (rows - 1) * n : 0;
+  const ptrdiff_t above = between(0, rows), inside = between(0, rows - above);
   T *x = OF(integers)((rows - 1) * (x_row < 0 ? n : x_row) + n), *padded = OF(integers)(rows * pitch);
   T *wanted = OF(copy)(padded, rows * pitch);
   for (ptrdiff_t i = 0; i < rows; ++i)
     for (ptrdiff_t j = 0; j < pitch; ++j)
-      wanted[i * pitch + j] = j < left || j >= left + n ? 0 : x[first + i * x_row + j - left];
-  f->pad_rows(rows, n, left, x + first, x_row, padded, pitch);
+      wanted[i * pitch + j] = i < above || i >= above + inside || j < left || j >= left + n
+                                  ? 0
+                                  : x[first + (i - above) * x_row + j - left];
+  f->pad_rows(above, inside, rows - above - inside, n, left, x + first, x_row, padded, pitch);
   OF(same)(isa, "pad_rows", padded, wanted, rows * pitch);
 
   const ptrdiff_t y_pitch = Q + between(0, 3), n_y = (P - 1) * y_pitch + Q;
@@ -417,7 +420,7 @@ static void OF(check)(const char *isa, const OF(fc_kernels) * f) {
   for (int i = 0; i < 400; ++i) OF(check_pools)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_blocks)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_depthwise)(isa, f);
-    OF(check_patches)(isa, f);
+  for (int i = 0; i < 200; ++i) OF(check_patches)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_soft_pools)(isa, f);
 }
 

@@ -26,13 +26,13 @@ cdef inline void depthwise_rows(const fc_isa* isa, const PlanePlan* plan, ptrdif
                           plan.pitch, w, bias, y, y_pitch)
 
 
-cdef inline void pad_rows(const fc_isa* isa, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t left,
-                          const real* x, ptrdiff_t x_row, real* y,
+cdef inline void pad_rows(const fc_isa* isa, ptrdiff_t above, ptrdiff_t rows, ptrdiff_t below,
+                          ptrdiff_t n, ptrdiff_t left, const real* x, ptrdiff_t x_row, real* y,
                           ptrdiff_t y_pitch) noexcept nogil:
     if real is float:
-        isa.f32.pad_rows(rows, n, left, x, x_row, y, y_pitch)
+        isa.f32.pad_rows(above, rows, below, n, left, x, x_row, y, y_pitch)
     else:
-        isa.f64.pad_rows(rows, n, left, x, x_row, y, y_pitch)
+        isa.f64.pad_rows(above, rows, below, n, left, x, x_row, y, y_pitch)
 
 
 cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* x, const real* w,
@@ -52,15 +52,15 @@ cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* 
     # rows above the plane, in it, and below it
     cdef ptrdiff_t above = imin(imax(-first, 0), n_rows)
     cdef ptrdiff_t inside = imax(imin(plan.height - first, n_rows), above)
-    memset(xs, 0, above * plan.pitch * sizeof(real))
-    memset(xs + inside * plan.pitch, 0, (n_rows - inside) * plan.pitch * sizeof(real))
+    plane += (first + above) * plan.xh
     if plan.xw == 1:
-        pad_rows(isa, inside - above, plan.n, plan.left, plane + (first + above) * plan.xh + plan.skip,
-                 plan.xh, xs + above * plan.pitch, plan.pitch)
+        pad_rows(isa, above, inside - above, n_rows - inside, plan.n, plan.left, plane + plan.skip,
+                 plan.xh, xs, plan.pitch)
     else:
-        for i in range(above, inside):
-            stage_run(plane + (first + i) * plan.xh, plan.xw, plan.width, plan.skip - plan.left, 1,
-                      plan.pitch, xs + i * plan.pitch)
+        memset(xs, 0, n_rows * plan.pitch * sizeof(real))
+        for i in range(inside - above):
+            stage_run(plane + i * plan.xh, plan.xw, plan.width, plan.skip - plan.left, 1,
+                      plan.pitch, xs + (above + i) * plan.pitch)
     for k in range(c * plan.filters, (c + 1) * plan.filters):
         to = out + image * plan.on + k * plan.oc + p0 * plan.oh
         if plan.ow == 1:

@@ -49,8 +49,8 @@ cdef extern from "fastconv.h" nogil:
                      ptrdiff_t) noexcept nogil
         void (*depthwise)(int, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t,
                           const float*, float, float*, ptrdiff_t) noexcept nogil
-        void (*pad_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, float*,
-                         ptrdiff_t) noexcept nogil
+        void (*pad_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*,
+                         ptrdiff_t, float*, ptrdiff_t) noexcept nogil
         void (*sum_lanes)(ptrdiff_t, const float*, float*) noexcept nogil
         void (*relu)(ptrdiff_t, const float*, float*) noexcept nogil
         void (*sigmoid)(ptrdiff_t, const float*, float*) noexcept nogil
@@ -100,8 +100,8 @@ cdef extern from "fastconv.h" nogil:
                      ptrdiff_t) noexcept nogil
         void (*depthwise)(int, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t,
                           const double*, double, double*, ptrdiff_t) noexcept nogil
-        void (*pad_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, double*,
-                         ptrdiff_t) noexcept nogil
+        void (*pad_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*,
+                         ptrdiff_t, double*, ptrdiff_t) noexcept nogil
         void (*sum_lanes)(ptrdiff_t, const double*, double*) noexcept nogil
         void (*relu)(ptrdiff_t, const double*, double*) noexcept nogil
         void (*sigmoid)(ptrdiff_t, const double*, double*) noexcept nogil
