@@ -92,7 +92,7 @@ cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, con
     plan.n = imax(imin(plan.width - plan.skip, reads - plan.left), 0)
     plan.pitch = imax(ceil_div(reads, lanes), ceil_div(plan.left, lanes) + ceil_div(plan.n, lanes))
     plan.pitch *= lanes
-    plan.pb = (STAGE_BYTES // <ptrdiff_t>item_size // plan.pitch - plan.kernel_h) // plan.stride
+    plan.pb = (65536 // <ptrdiff_t>item_size // plan.pitch - plan.kernel_h) // plan.stride
     items = plan.images * plan.channels
     if (2 * items * plan.filters * plan.kernel_h * plan.kernel_w * plan.out_h * plan.out_w
             < SERIAL_FLOPS):
@@ -127,6 +127,9 @@ cdef int depthwise_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :
                       int threads) except -1:
     cdef Geometry g = read_geometry(fields)
     cdef PlanePlan plan
+    cdef const real* first = NULL
+    if bias is not None:
+        first = &bias[0]
     plan.images, plan.channels, plan.filters = g.images, g.channels, g.filters // g.channels
     plan.kernel_h, plan.kernel_w, plan.stride = g.kernel_h, g.kernel_w, <int>g.stride_h
     plan.top, plan.left, plan.height, plan.width = g.top, g.left, g.height, g.width
@@ -134,7 +137,7 @@ cdef int depthwise_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :
     element_strides(x.strides, sizeof(real), &plan.xn)
     element_strides(out.strides, sizeof(real), &plan.on)
     return depthwise_planes(isa_table(isa), &plan, &x[0, 0, 0, 0], &w[0, 0, 0, 0],
-                            NULL if bias is None else &bias[0], &out[0, 0, 0, 0], threads)
+                            first, &out[0, 0, 0, 0], threads)
 
 
 cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy,
