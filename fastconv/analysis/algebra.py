@@ -246,7 +246,10 @@ def _as_convolution(name, value) -> Convolution:
     if isinstance(value, Convolution):
         return value
     weight = getattr(getattr(value, "weight", None), "data", None)
-    if isinstance(weight, np.ndarray) and hasattr(value, "groups"):  # nn.Conv2d
+    if isinstance(weight, np.ndarray) and hasattr(value, "groups"):
+        kind = type(value).__name__
+        if weight.ndim != 4 or hasattr(value, "output_padding"):
+            raise TypeError(f"{name}: expected an nn.Conv2d or a kernel, got {kind}")
         bias = None if value.bias is None else value.bias.data
         return Convolution(weight, bias, value.stride, value.padding, value.dilation, value.groups)
     try:
