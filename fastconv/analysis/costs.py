@@ -483,14 +483,14 @@ def pool2d_cost(
     - Average: ``R S - 1`` additions and one multiplication by ``1 / (R S)`` an output; backward one
       multiplication an output, and ``R S`` times its value goes to a pixel, where the first to
       arrive is no addition. Nothing is kept.
-    - Softmax, of ``n = R S`` pixels x with largest m and ``e = exp(beta (x - m))``: ``n - 1``
-      comparisons for m (the smallest, where beta is negative); n subtractions, n multiplications by beta and n exponentials for the e;
-      ``n - 1`` additions for their sum t; n multiplications and ``n - 1`` additions for the sum of
-      ``x e``; one division: ``2 n + 1`` multiplications, ``3 n - 2`` additions an output. Backward
-      from the input, which is kept, all of that again; then one division ``dy / t``, and for a
-      pixel ``e dy / t (1 + beta (x - y))``, 3 multiplications and 2 additions, and the sum at the
-      pixel as for an average: ``5 n + 2`` multiplications and, those sums apart, ``5 n - 2``
-      additions an output.
+    - Softmax, of ``n = R S`` pixels x with largest m (with a negative beta: smallest) and
+      ``e = exp(beta (x - m))``: ``n - 1`` comparisons for m; n subtractions, n multiplications by
+      beta and n exponentials for the e; ``n - 1`` additions for their sum t; n multiplications and
+      ``n - 1`` additions for the sum of ``x e``; one division. That is ``2 n + 1``
+      multiplications and ``3 n - 2`` additions an output. Backward from the input, which is kept,
+      all of that again; then one division ``dy / t``, for a pixel ``e dy / t (1 + beta (x - y))``,
+      3 multiplications and 2 additions, and the sum at the pixel as for an average: ``5 n + 2``
+      multiplications and, those sums apart, ``5 n - 2`` additions an output.
 
     Padding adds windows, ``(H + top + bottom - R) // stride + 1`` rows of them; a stride of s in
     both directions divides their number by about ``s^2``.
