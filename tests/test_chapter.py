@@ -553,9 +553,9 @@ def test_activations_of_the_first_and_second_layer():
 
 @pytest.mark.parametrize("pool", nn.POOLS)
 def test_lenet_learns_with_each_pooling(pool):
-    """On 100 real images, from guessing (a loss of log 10) to a loss of a third of that."""
-    train, _ = datasets.embedded_sample()
-    x, labels = train.images[:100, None] / np.float32(255), train.labels[:100]
+    """On 100 real images, to a third of the loss of guessing, log 10."""
+    train = datasets.embedded_sample()[0].take(100)
+    x, labels = train.inputs(), train.labels
     net, criterion = nn.lenet("relu", pool, seed=0), nn.CrossEntropyLoss()
     optimizer = nn.Adam(net.parameters(), lr=0.005)
     losses = []
@@ -564,5 +564,5 @@ def test_lenet_learns_with_each_pooling(pool):
         net.zero_grad()
         net.backward(criterion.backward(), need_input_grad=False)
         optimizer.step()
-    assert losses[0] == pytest.approx(math.log(10), rel=0.1)
+    assert losses[0] > math.log(10)
     assert losses[-1] < math.log(10) / 3
