@@ -1001,7 +1001,7 @@ def _add_plot(sub, models, activations, pools) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     models, activations = ("lenet", "lenet_improved"), ("relu", "sigmoid", "tanh")
-    pools = ("avg", "max")
+    pools = ("avg", "max", "min", "softmax")
     parser = _Parser(prog="fastconv", description="Convolution and pooling for NumPy arrays.")
     parser.add_argument("--version", action="version", version=f"fastconv {fc.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

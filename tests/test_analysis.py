@@ -97,7 +97,7 @@ def test_conv_matrix(rng, case):
     np.testing.assert_array_equal(A.T @ dy.ravel(), expected.ravel())
 
 
-@pytest.mark.parametrize("case", range(20))
+@pytest.mark.parametrize("case", range(500))
 def test_sparse_conv_matrix(rng, case):
     sparse = pytest.importorskip("scipy.sparse")
     weight, settings = some_convolution(rng)
@@ -117,6 +117,32 @@ def test_conv_matrix_of_real_numbers_and_float32(rng):
     assert analysis.conv_matrix(weight.astype(np.float32), x.shape).dtype == np.float32
     assert analysis.conv_matrix(weight, x.shape, dtype=np.float32).dtype == np.float32
     assert analysis.conv_matrix(np.ones((1, 1, 2, 2), np.uint8), (1, 3, 3)).dtype == np.float64
+
+
+@pytest.mark.parametrize("case", range(200))
+def test_transposed_conv_matrix_is_conv_transpose2d(rng, case):
+    weight, settings = some_convolution(rng, named=False)
+    x = an_image(rng, weight, settings["groups"], batch=case % 5 == 0)
+    y = integers(rng, *fc.conv2d(x, weight, **settings).shape)
+    padding = settings["padding"]
+    sides = np.broadcast_to(np.transpose(padding) if np.ndim(padding) == 2 else padding, (2, 2))
+    # of the sizes that give an output of y's, the one without output padding
+    smallest = [
+        (p - 1) * s - around + d * (r - 1) + 1
+        for p, s, around, d, r in zip(
+            y.shape[-2:],
+            settings["stride"],
+            sides.sum(axis=0),
+            settings["dilation"],
+            weight.shape[2:],
+            strict=True,
+        )
+    ]
+    missing = [int(n - m) for n, m in zip(x.shape[-2:], smallest, strict=True)]
+    assert all(0 <= n < s for n, s in zip(missing, settings["stride"], strict=True))
+    A = analysis.conv_matrix(weight, x.shape, **settings)
+    spread = fc.conv_transpose2d(y, weight, output_padding=missing, **settings)
+    np.testing.assert_array_equal((A.T @ y.ravel()).reshape(x.shape), spread)
 
 
 @pytest.mark.parametrize("case", range(20))
@@ -561,6 +587,75 @@ def test_pool2d_cost():
     assert "comparisons" not in str(cost) and "additions" in str(cost)
 
 
+def counted_softmax(image, kernel, stride, padding):
+    """What a plain softmax pooling and its gradient do, one operation at a time."""
+    forward = dict.fromkeys(("multiplications", "additions", "comparisons", "exponentials"), 0)
+    backward = dict(forward)
+    arrived = set()
+    R, S = kernel
+    P, Q = analysis.output_shape(image, kernel, stride, padding)
+    for p, q in itertools.product(range(P), range(Q)):
+        window = [(p * stride + r, q * stride + s) for r in range(R) for s in range(S)]
+        for count in (forward, backward):  # backward from the input: all of it again
+            count["comparisons"] += len(window) - 1  # the largest
+            for i, _ in enumerate(window):
+                count["additions"] += 1  # x - m
+                count["multiplications"] += 1  # by beta
+                count["exponentials"] += 1
+                count["multiplications"] += 1  # x e
+                count["additions"] += 2 * (i > 0)  # to both sums
+            count["multiplications"] += 1  # one over the other: y
+        backward["multiplications"] += 1  # dy over the sum
+        for pixel in window:
+            backward["multiplications"] += 3  # e, beta, the two factors
+            backward["additions"] += 2  # x - y, 1 +
+            backward["additions"] += pixel in arrived
+            arrived.add(pixel)
+    return forward, backward
+
+
+@pytest.mark.parametrize(
+    "kernel, stride, padding", [((2, 2), 2, 0), ((3, 2), 1, 1), ((2, 3), 3, 1), ((1, 1), 2, 0)]
+)
+def test_pool2d_cost_of_softmax_counts(kernel, stride, padding):
+    cost = analysis.pool2d_cost((2, 3, 7, 8), kernel, stride, padding, kind="softmax")
+    for found, counted in zip(
+        (cost.forward, cost.backward),
+        counted_softmax((7, 8), kernel, stride, padding),
+        strict=True,
+    ):
+        assert {name: getattr(found, name) for name in counted} == {
+            name: 2 * 3 * n for name, n in counted.items()
+        }
+    x, y = 4 * 2 * 3 * 7 * 8, 4 * int(np.prod(cost.output_shape))
+    assert cost.held_for_backward == x
+    assert (cost.forward.bytes_read, cost.forward.bytes_written) == (x, y)
+    assert (cost.backward.bytes_read, cost.backward.bytes_written) == (x + y, x)
+    assert cost.backward.memory == 2 * x + y
+    assert "exponentials" in str(cost) and "exponentials" not in str(
+        analysis.pool2d_cost((2, 3, 7, 8), kernel)
+    )
+
+
+@pytest.mark.parametrize("kind", ["max", "min"])
+def test_pool2d_cost_of_an_extreme_counts(kind):
+    # 3x3 windows of stride 2 on 7x7: 3 x 3 of them, 8 comparisons each; they overlap
+    cost = analysis.pool2d_cost((2, 7, 7), 3, 2, kind=kind)
+    assert cost.forward.comparisons == 2 * 9 * 8
+    assert (cost.forward.multiplications, cost.forward.additions) == (0, 0)
+    assert cost.forward.exponentials == 0
+    # at most: the centre of each pair of windows wins both
+    assert cost.backward.additions == 2 * 9
+
+
+def test_pool2d_cost_agrees_with_the_summary():
+    shape = 4, 6, 28, 28
+    for layer in (nn.AvgPool2d(2), nn.SoftmaxPool2d(3, 2, 1)):
+        cost = analysis.pool2d_cost(shape, layer.kernel_size, layer.stride, layer.padding,
+                                    kind=layer.kind)  # fmt: skip
+        assert layer.flops(shape) == cost.forward.flops + cost.forward.exponentials
+
+
 def test_doubling():
     table = analysis.doubling((16, 32, 32), (16, 16, 3, 3), padding=1)
     factors = {row.doubled: row.multiplications for row in table}
@@ -589,14 +684,16 @@ def from_gradients(net, x, layer, position):
     return analysis.sensitivity(net, x, layer, position) > 0
 
 
-@pytest.mark.parametrize("pool", ["avg", "max"])
-@pytest.mark.parametrize("activation", ["sigmoid", "relu", "tanh"])
+@pytest.mark.parametrize("pool", nn.POOLS)
+@pytest.mark.parametrize("activation", nn.ACTIVATIONS)
 def test_receptive_field_of_lenet_from_gradients(rng, pool, activation):
     net = nn.lenet(activation, pool, seed=0, dtype=np.float64)
     for parameter in net.parameters():  # small, so that nothing saturates to a gradient of 0
         np.abs(parameter.data, out=parameter.data)
         parameter.data /= 20
-    x = rng.uniform(0, 1, (40 if pool == "max" else 2, 1, 28, 28))
+    x = rng.uniform(0, 1, (40 if pool in ("max", "min") else 2, 1, 28, 28))
+    if pool == "min":  # or the zeros round the image would be the least, always
+        x, net[0].bias.data[...] = -x, 1
     fields = analysis.receptive_field(net, x.shape)
     assert [f.size for f in fields][:6] == [(n, n) for n in (5, 5, 6, 14, 14, 16)]
     assert [f.jump for f in fields][:6] == [(n, n) for n in (1, 1, 2, 2, 2, 4)]
@@ -616,17 +713,57 @@ def test_receptive_field_of_lenet_from_gradients(rng, pool, activation):
     assert from_gradients(net, x, 7, None).all()
 
 
+@pytest.mark.parametrize("stride, size", [(1, (3, 3)), (2, None), ((2, 1), None)])
+def test_receptive_field_of_a_transposed_convolution(rng, stride, size):
+    layer = nn.ConvTranspose2d(1, 1, 3, stride, 1, rng=0, dtype=np.float64)
+    np.abs(layer.weight.data, out=layer.weight.data)
+    net = nn.Sequential(nn.Conv2d(1, 1, 1, rng=0, dtype=np.float64), layer, nn.ReLU())
+    fields = analysis.receptive_field(net, (1, 6, 7))
+    assert [f.size for f in fields] == [(1, 1), size, size]
+    assert [f.reach for f in fields][1:] == 2 * ["window" if size else "varies"]
+    assert net.summary((1, 1, 6, 7)).layers[2].receptive_field == size
+    assert str(fields).splitlines()[2].split()[2] == ("3" if size else "varies")
+    # a stride of 2 spreads 3 taps over outputs that see one pixel or two, in turn
+    if stride == 2:
+        assert [len(fields.pixels(1, p, 0)[0]) for p in range(1, 6)] == [2, 1, 2, 1, 2]
+    if size:
+        assert fields[1].start == (-1, -1)
+    behind = nn.Sequential(*net, nn.Flatten())
+    assert analysis.receptive_field(behind)[-1].reach == "all"
+
+
+def test_receptive_field_of_lines():
+    net = nn.Sequential(
+        nn.Conv1d(2, 4, 5, stride=2, padding=2, rng=0),
+        nn.ReLU(),
+        nn.Conv1d(4, 1, 3, padding=((0, 1),), dilation=3, rng=0),
+    )
+    fields = analysis.receptive_field(net, (1, 2, 40))
+    # 5 + (3 - 1) * 3 * 2 samples, two further on from one output to the next
+    assert [f.size for f in fields] == [(1, 5), (1, 5), (1, 17)]
+    assert fields[-1].jump == (1, 2) and fields[-1].start == (0, -2)
+    rows, columns = fields.pixels(-1, 0, 1)
+    assert rows.tolist() == [0]
+    assert columns.tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 12, 13, 14, 15, 16]
+    assert net.summary((1, 2, 40)).layers[-1].receptive_field == (1, 17)
+
+
 def some_net(rng):
     layers, channels = [], 1
     for _ in range(int(rng.integers(1, 5))):
         kernel = tuple(int(n) for n in rng.integers(1, 4, 2))
         stride = tuple(int(n) for n in rng.integers(1, 4, 2))
-        kind = rng.integers(3)
-        if kind < 2:
-            layer = nn.Conv2d(
-                channels, 2, kernel, stride, some_padding(rng, (2, 2)), int(rng.integers(1, 3)),
-                rng=int(rng.integers(99)), dtype=np.float64,
-            )  # fmt: skip
+        kind = rng.integers(4)
+        if kind < 3:
+            options = {"rng": int(rng.integers(99)), "dtype": np.float64}
+            options["dilation"] = int(rng.integers(1, 3))
+            if kind < 2:
+                padding = some_padding(rng, (2, 2))
+                layer = nn.Conv2d(channels, 2, kernel, stride, padding, **options)
+            else:
+                padding = tuple(int(n) for n in rng.integers(0, 3, 2))
+                extra = int(rng.integers(0, max(min(stride), options["dilation"])))
+                layer = nn.ConvTranspose2d(channels, 2, kernel, stride, padding, extra, **options)
             np.abs(layer.weight.data, out=layer.weight.data)
             np.abs(layer.bias.data, out=layer.bias.data)
             layers += [layer, nn.ReLU()] if kind else [layer]
@@ -637,7 +774,7 @@ def some_net(rng):
     return nn.Sequential(nn.Sequential(*layers[:1]), *layers[1:])
 
 
-@pytest.mark.parametrize("case", range(60))
+@pytest.mark.parametrize("case", range(120))
 def test_pixels_are_those_with_a_gradient(rng, case):
     while True:
         net, x = some_net(rng), rng.uniform(1, 2, (1, 1, 17, 15))
@@ -657,6 +794,9 @@ def test_pixels_are_those_with_a_gradient(rng, case):
         expected[np.ix_(rows, columns)] = True
         np.testing.assert_array_equal(from_gradients(net, x, -1, (row, column)), expected)
         # and all of them in the box
+        if fields[-1].size is None:
+            assert fields[-1].reach == "varies"
+            continue
         top, bottom, left, right = fields[-1].box(row, column)
         assert all((top <= rows) & (rows < bottom)) and all((left <= columns) & (columns < right))
 
@@ -856,6 +996,11 @@ ERRORS = {
         ValueError,
         r"k2: expected 4 input channels, what k1 makes, got 3 \(weight \(4, 3, 3, 3\), groups 1\)",
     ),
+    "compose, transposed": (
+        lambda: analysis.compose(nn.ConvTranspose2d(1, 1, 3, rng=0), K33),
+        TypeError,
+        "k1: expected an nn.Conv2d or a kernel, got ConvTranspose2d",
+    ),
     "factor, axes": (
         lambda: analysis.factor(W4),
         ValueError,
@@ -940,12 +1085,17 @@ ERRORS = {
     "pool2d_cost, kind": (
         lambda: analysis.pool2d_cost((3, 8, 8), 2, kind="sum"),
         ValueError,
-        "kind: expected one of max, min, avg, got 'sum'",
+        "kind: expected one of max, min, avg, softmax, got 'sum'",
     ),
     "pool2d_cost, dilation": (
         lambda: analysis.pool2d_cost((3, 8, 8), 2, dilation=2, kind="avg"),
         ValueError,
         "dilation: expected 1 for kind 'avg', got 2",
+    ),
+    "pool2d_cost, ceil_mode": (
+        lambda: analysis.pool2d_cost((3, 8, 8), 3, ceil_mode=True, kind="softmax"),
+        ValueError,
+        "ceil_mode: expected False for kind 'softmax', got True",
     ),
     "doubling, name": (
         lambda: analysis.doubling((3, 8, 8), W4.shape)["depth"],

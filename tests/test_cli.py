@@ -260,3 +260,15 @@ def test_as_a_module():
         [sys.executable, "-m", "fastconv", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("fastconv ")
+
+
+def test_choices_are_the_tables_of_nn():
+    """The command line has them written down, so that its help does not import the network."""
+    from fastconv import cli, nn
+
+    sub = next(a for a in cli._parser()._actions if a.dest == "command")
+    for command in ("train", "summary"):
+        choices = {a.dest: a.choices for a in sub.choices[command]._actions}
+        assert set(choices["model"]) == set(nn.MODELS)
+        assert set(choices["pool"]) == set(nn.POOLS)
+        assert set(choices["activation"]) == set(nn.ACTIVATIONS)

@@ -56,8 +56,24 @@ LAYERS = {
     ),
     "conv_groups": lambda: nn.Conv2d(2, 4, 3, padding=1, groups=2, rng=1, dtype=np.float64),
     "conv_no_bias": lambda: nn.Conv2d(2, 3, 3, bias=False, rng=1, dtype=np.float64),
+    "conv_transpose": lambda: nn.ConvTranspose2d(2, 3, 3, rng=1, dtype=np.float64),
+    "conv_transpose_all": lambda: nn.ConvTranspose2d(
+        2, 4, (3, 2), (2, 3), (1, 0), (1, 2), 2, False, (1, 2), rng=1, dtype=np.float64
+    ),
+    "conv_transpose_extra": lambda: nn.ConvTranspose2d(  # output_padding beyond the stride
+        2, 2, 2, output_padding=1, dilation=2, rng=1, dtype=np.float64
+    ),
+    "conv_transpose_tanh_pool": lambda: nn.Sequential(
+        nn.ConvTranspose2d(2, 2, 2, 2, rng=1, dtype=np.float64), nn.Tanh(), nn.AvgPool2d(2)
+    ),
     "max_pool": lambda: nn.MaxPool2d(2),
     "max_pool_overlap": lambda: nn.MaxPool2d(3, 2, padding=1),
+    "min_pool": lambda: nn.MinPool2d(2),
+    "min_pool_overlap": lambda: nn.MinPool2d(3, 2, padding=1),
+    "min_pool_all": lambda: nn.MinPool2d((2, 3), 1, (1, 0), (2, 1), ceil_mode=True),
+    "softmax_pool": lambda: nn.SoftmaxPool2d(2),
+    "softmax_pool_overlap": lambda: nn.SoftmaxPool2d(3, 2, padding=1, beta=2.5),
+    "softmax_pool_negative": lambda: nn.SoftmaxPool2d((2, 3), (1, 2), beta=-0.5),
     "avg_pool": lambda: nn.AvgPool2d(2),
     "avg_pool_overlap": lambda: nn.AvgPool2d(3, 2, padding=1, count_include_pad=False),
     "linear": lambda: nn.Linear(5, 4, rng=1, dtype=np.float64),
@@ -72,6 +88,12 @@ LAYERS = {
     "conv_relu_pool": lambda: nn.Sequential(
         nn.Conv2d(2, 3, 3, rng=1, dtype=np.float64), nn.ReLU(), nn.MaxPool2d(2)
     ),
+    "conv_relu_min_pool": lambda: nn.Sequential(
+        nn.Conv2d(2, 3, 2, rng=1, dtype=np.float64), nn.ReLU(), nn.MinPool2d(2)
+    ),
+    "conv_sigmoid_softmax_pool": lambda: nn.Sequential(
+        nn.Conv2d(2, 3, 2, rng=1, dtype=np.float64), nn.Sigmoid(), nn.SoftmaxPool2d(2)
+    ),
     "conv_tanh_linear": lambda: nn.Sequential(
         nn.Conv2d(2, 1, 2, rng=1, dtype=np.float64),
         nn.Tanh(),
@@ -84,6 +106,104 @@ LAYERS = {
 @pytest.mark.parametrize("name", LAYERS)
 def test_gradients_by_finite_differences(name):
     check_gradients(LAYERS[name](), array(2, 2, 5, 5))
+
+
+LINES = {
+    "conv1d": lambda: nn.Conv1d(2, 3, 3, rng=1, dtype=np.float64),
+    "conv1d_all": lambda: nn.Conv1d(
+        2, 4, 3, 2, ((1, 2),), 2, 2, bias=False, rng=1, dtype=np.float64
+    ),
+    "conv1d_same": lambda: nn.Conv1d(2, 1, (4,), padding="same", rng=1, dtype=np.float64),
+    "conv1d_tanh_linear": lambda: nn.Sequential(
+        nn.Conv1d(2, 2, 3, stride=3, rng=1, dtype=np.float64),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(6, 3, rng=2, dtype=np.float64),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_gradients_of_lines_by_finite_differences(name):
+    check_gradients(LINES[name](), array(2, 2, 9))
+
+
+@pytest.mark.parametrize(
+    "make, shape",
+    [
+        (LAYERS["conv_transpose_all"], (2, 2, 4, 5)),
+        (LAYERS["conv_transpose_extra"], (2, 2, 4, 5)),
+        (LAYERS["min_pool_all"], (2, 3, 6, 7)),
+        (LAYERS["softmax_pool_overlap"], (2, 3, 6, 7)),
+        (LINES["conv1d_all"], (2, 2, 9)),
+        (LINES["conv1d_same"], (2, 2, 9)),
+    ],
+)
+def test_one_image_or_line_and_both_modes(make, shape):
+    layer, x = make(), array(*shape)
+    y = layer(x)
+    assert layer.output_shape(shape) == y.shape and layer.output_shape(shape[1:]) == y.shape[1:]
+    grad_x = layer.backward(y)
+    np.testing.assert_array_equal(layer.eval()(x), y)
+    with pytest.raises(RuntimeError, match="no forward pass in training mode"):
+        layer.backward(y)
+    one = layer.train()(x[0])
+    np.testing.assert_array_equal(one, y[0])
+    np.testing.assert_array_equal(layer.backward(one), grad_x[0])
+    assert layer.backward(one, need_input_grad=False) is None
+    # float32 and integers, where there is memory to reuse and where not
+    for dtype in (np.float32, np.float16, np.int64):
+        y = layer((8 * x).astype(dtype))
+        assert layer.backward(np.ones_like(y)).shape == shape
+
+
+def test_what_the_layers_are_made_of():
+    line = nn.Conv1d(4, 6, 5, groups=2, rng=0)
+    assert line.weight.shape == (6, 2, 5) and line.bias.shape == (6,)
+    assert repr(line) == "Conv1d(4, 6, kernel_size=(5,), stride=(1,), padding=0, groups=2)"
+    assert line.flops((3, 4, 20)) == 2 * 3 * 6 * 16 * 2 * 5
+    spread = nn.ConvTranspose2d(4, 6, 5, 2, output_padding=1, groups=2, bias=False, rng=0)
+    assert spread.weight.shape == (4, 3, 5, 5) and list(spread.state_dict()) == ["weight"]
+    assert repr(spread) == (
+        "ConvTranspose2d(4, 6, kernel_size=(5, 5), stride=(2, 2), padding=0, "
+        "output_padding=(1, 1), groups=2, bias=False)"
+    )
+    # each pixel of each channel times the 3 x 5 x 5 weights of its own
+    assert spread.flops((2, 4, 7, 8)) == 2 * (2 * 4 * 7 * 8) * (3 * 5 * 5)
+    soft = nn.SoftmaxPool2d(2, beta=3)
+    assert repr(soft) == "SoftmaxPool2d(kernel_size=(2, 2), stride=None, padding=0, beta=3.0)"
+    assert soft.state_dict() == {}
+    assert repr(nn.MinPool2d(3, 2)) == "MinPool2d(kernel_size=(3, 3), stride=(2, 2), padding=0)"
+    assert repr(nn.Conv2d(1, 2, 3, dilation=2, rng=0)).endswith("padding=0, dilation=(2, 2))")
+    # what a summary counts
+    net = nn.Sequential(spread, nn.MinPool2d(2), nn.Flatten(2), line.__class__(6, 1, 3, rng=0))
+    lines = net.summary((1, 4, 4, 4)).layers
+    assert [one.output_shape for one in lines] == [(1, 6, 12, 12), (1, 6, 6, 6), (1, 6, 36),
+                                                   (1, 1, 34)]  # fmt: skip
+    assert lines[0].bytes == 4 * (4 * 16 + 4 * 3 * 25 + 6 * 144)
+    assert lines[1].flops == 6 * 36 * 4 and lines[1].parameters == 0
+    assert lines[3].flops == 2 * 34 * 6 * 3 and lines[3].parameters == 6 * 3 + 1
+
+
+def test_initial_weights_of_lines_and_spreads():
+    for layer, fan_in in (
+        (nn.Conv1d(16, 64, 25, rng=0), 16 * 25),
+        (nn.ConvTranspose2d(64, 16, 5, rng=0), 16 * 25),  # as PyTorch counts: of K, not of C
+    ):
+        weight, bound = layer.weight.data, 1 / np.sqrt(fan_in)
+        assert abs(weight).max() <= bound and abs(layer.bias.data).max() <= bound
+        assert weight.std() == pytest.approx(bound / np.sqrt(3), rel=0.02)
+
+
+def test_pools_of_lenet_in_between():
+    """On the same weights: the minimum, the softmax's mean and the maximum of each window."""
+    x = array(4, 1, 28, 28)
+    features = {}
+    for pool in nn.POOLS:
+        net = nn.lenet("tanh", pool, seed=0, dtype=np.float64)
+        features[pool] = net[:3](x)
+    low, mean, soft, high = (features[name] for name in ("min", "avg", "softmax", "max"))
+    assert (low <= mean).all() and (mean <= soft).all() and (soft <= high).all()
 
 
 def test_lenet_shapes_layer_by_layer():
@@ -143,7 +263,15 @@ def test_lenet_improved_shapes():
     assert net(np.zeros((2, 1, 28, 28), np.float32)).shape == (2, 10)
 
 
-@pytest.mark.parametrize("pool, layer", [("avg", nn.AvgPool2d), ("max", nn.MaxPool2d)])
+@pytest.mark.parametrize(
+    "pool, layer",
+    [
+        ("avg", nn.AvgPool2d),
+        ("max", nn.MaxPool2d),
+        ("min", nn.MinPool2d),
+        ("softmax", nn.SoftmaxPool2d),
+    ],
+)
 @pytest.mark.parametrize(
     "activation, kind", [("sigmoid", nn.Sigmoid), ("relu", nn.ReLU), ("tanh", nn.Tanh)]
 )
@@ -434,7 +562,43 @@ ERRORS = [
     (lambda: nn.AvgPool2d(2).output_shape((4, 4)), ValueError, r"\(C, H, W\), got \(4, 4\)"),
     (lambda: nn.ReLU().backward(np.zeros(2)), RuntimeError, "ReLU has had no forward pass"),
     (lambda: nn.lenet("gelu"), ValueError, "activation: expected one of sigmoid, relu, tanh; got"),
-    (lambda: nn.lenet(pool="min"), ValueError, "pool: expected one of avg, max; got 'min'"),
+    (
+        lambda: nn.lenet(pool="sum"),
+        ValueError,
+        "pool: expected one of avg, max, min, softmax; got 'sum'",
+    ),
+    (lambda: nn.Conv1d(1, 2, (3, 3)), ValueError, r"kernel_size: expected one integer, got \(3, 3"),
+    (lambda: nn.Conv1d(1, 2, 3, stride=0), ValueError, "stride: expected at least 1, got 0"),
+    (lambda: nn.Conv1d(3, 2, 3, groups=2), ValueError, "in_channels: .* multiple of groups=2"),
+    (
+        lambda: nn.Conv1d(1, 1, 3)(np.zeros((1, 1, 3, 3))),
+        ValueError,
+        r"input: expected \(N, C, L\) or \(C, L\), got \(1, 1, 3, 3\)",
+    ),
+    (lambda: nn.Conv1d(1, 1, 3).output_shape((9,)), ValueError, r"\(C, L\), got \(9,\)"),
+    (lambda: nn.Conv1d(1, 1, 3, padding=-1)(np.zeros((1, 9))), ValueError, "padding: .* got -1"),
+    (lambda: nn.Conv1d(1, 1, 3)(np.zeros((1, 2))), ValueError, "weight: .* does not fit"),
+    (lambda: nn.ConvTranspose2d(1, 1, 3, padding="same"), TypeError, "padding: .* got 'same'"),
+    (
+        lambda: nn.ConvTranspose2d(1, 1, 3, output_padding=-1),
+        ValueError,
+        "output_padding: expected at least 0, got -1",
+    ),
+    (
+        lambda: nn.ConvTranspose2d(1, 1, 3, output_padding=1)(np.zeros((1, 3, 3))),
+        ValueError,
+        "output_padding: expected less than the stride",
+    ),
+    (
+        lambda: nn.ConvTranspose2d(2, 1, 3)(np.zeros((1, 3, 3))),
+        ValueError,
+        r"weight: .* the input's C = 1",
+    ),
+    (lambda: nn.MinPool2d(2, 0), ValueError, "stride: expected at least 1, got 0"),
+    (lambda: nn.MinPool2d(2, dilation=1.5), TypeError, "dilation: expected an integer"),
+    (lambda: nn.SoftmaxPool2d(2, beta="hot"), TypeError, "beta: .* got 'hot'"),
+    (lambda: nn.SoftmaxPool2d(2, beta=np.inf), ValueError, "beta: .* got inf"),
+    (lambda: nn.SoftmaxPool2d(2, padding=2)(np.zeros((1, 4, 4))), ValueError, "padding: .* half"),
     (lambda: nn.lenet(init="zeros"), ValueError, "method: expected one of xavier_uniform"),
     (lambda: nn.init.fans((3,)), ValueError, r"shape: expected \(out, in, ...\), got \(3,\)"),
 ]

@@ -52,6 +52,17 @@ PAIRS = {
     "conv": ("Conv2d", (3, 4, 3), {"stride": 2, "padding": (1, 2)}),
     "conv_groups": ("Conv2d", (4, 4, (3, 2)), {"dilation": 2, "groups": 2, "bias": False}),
     "conv_same": ("Conv2d", (3, 2, 3), {"padding": "same"}),
+    "conv_transpose": ("ConvTranspose2d", (3, 4, 3), {"stride": 2, "padding": (1, 0)}),
+    "conv_transpose_groups": (
+        "ConvTranspose2d",
+        (4, 6, (3, 2), (2, 1), 1, (1, 0), 2, False, (1, 2)),
+        {},
+    ),
+    "conv_transpose_extra": (
+        "ConvTranspose2d",
+        (3, 2, 2),
+        {"stride": 2, "dilation": 3, "output_padding": 2},
+    ),
     "max_pool": ("MaxPool2d", (3,), {"stride": 2, "padding": 1}),
     "max_pool_ceil": ("MaxPool2d", (2,), {"ceil_mode": True}),
     "avg_pool": ("AvgPool2d", (2,), {}),
@@ -68,11 +79,64 @@ PAIRS = {
 @pytest.mark.parametrize("name", PAIRS)
 def test_layer(name):
     kind, arguments, options = PAIRS[name]
-    channels = 4 if name == "conv_groups" else 3
+    channels = 4 if "groups" in name else 3
     x = array(2, channels, 9, 9)
     theirs = getattr(torch.nn, kind)(*arguments, **options).double()
-    extra = {"dtype": np.float64} if kind in ("Conv2d", "Linear") else {}
-    ours = getattr(nn, kind)(*arguments, **options, **extra)
+    extra = {"dtype": np.float64} if kind in ("Conv2d", "ConvTranspose2d", "Linear") else {}
+    compare(getattr(nn, kind)(*arguments, **options, **extra), theirs, x)
+
+
+LINES = {
+    "plain": ((3, 4, 3), {}),
+    "strides": ((3, 4, 5), {"stride": 3, "padding": 2, "dilation": 2}),
+    "groups": ((4, 6, 2), {"groups": 2, "bias": False}),
+    "same": ((3, 2, 4), {"padding": "same", "dilation": 2}),
+    "tuples": ((3, 2, (4,)), {"stride": (2,), "padding": (1,)}),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize("name", LINES)
+def test_conv1d(name):
+    arguments, options = LINES[name]
+    theirs = torch.nn.Conv1d(*arguments, **options).double()
+    ours = nn.Conv1d(*arguments, **options, dtype=np.float64)
+    assert (ours.kernel_size, ours.stride) == (theirs.kernel_size, theirs.stride)
+    compare(ours, theirs, array(2, arguments[0], 17))
+    compare(ours, theirs, array(arguments[0], 17))
+
+
+class TorchMinPool(torch.nn.Module):
+    def forward(self, x):
+        return -torch.nn.functional.max_pool2d(-x, 3, 2, 1, 1, True)
+
+
+class TorchSoftmaxPool(torch.nn.Module):
+    def forward(self, x):
+        patches = torch.nn.functional.unfold(x, (2, 3), stride=(1, 2))
+        patches = patches.view(*x.shape[:2], 6, 8, 4)
+        return (patches * torch.softmax(1.5 * patches, 2)).sum(2)
+
+
+@pytest.mark.parametrize(
+    "ours, theirs",
+    [
+        (nn.MinPool2d(3, 2, 1, ceil_mode=True), TorchMinPool()),
+        (nn.SoftmaxPool2d((2, 3), (1, 2), beta=1.5), TorchSoftmaxPool()),
+    ],
+)
+def test_pools_that_torch_has_not(ours, theirs):
+    compare(ours, theirs, array(2, 3, 9, 9))
+
+
+def compare(ours, theirs, x):
+    """Forward, backward, and the weights both ways."""
+    drawn = ours.state_dict()
+    theirs.load_state_dict({name: torch.from_numpy(value) for name, value in drawn.items()})
+    with torch.no_grad():
+        np.testing.assert_allclose(ours(x), theirs(torch.from_numpy(x)), rtol=1e-12, atol=1e-12)
+    for p in theirs.parameters():
+        torch.nn.init.normal_(p, generator=torch.Generator().manual_seed(0))
     ours.load_state_dict(theirs.state_dict())
     x_torch = torch.from_numpy(x).requires_grad_()
     expected = theirs(x_torch)
@@ -219,3 +283,16 @@ def test_default_initial_weights_have_pytorchs_spread():
     bound = 1 / np.sqrt(16 * 25)
     assert abs(ours).max() <= bound and float(theirs.abs().max()) <= bound
     assert ours.std() == pytest.approx(float(theirs.std()), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "kind, arguments, fan_in",
+    [("Conv1d", (16, 64, 25, 1, 0, 1, 2), 8 * 25), ("ConvTranspose2d", (64, 32, 5), 32 * 25)],
+)
+def test_initial_weights_and_biases_have_pytorchs_spread(kind, arguments, fan_in):
+    ours, theirs = getattr(nn, kind)(*arguments, rng=0), getattr(torch.nn, kind)(*arguments)
+    bound = 1 / np.sqrt(fan_in)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert a.shape == tuple(b.shape)
+        assert 0.8 * bound < abs(a.data).max() <= bound
+        assert 0.8 * bound < float(b.detach().abs().max()) <= bound * (1 + 1e-6)

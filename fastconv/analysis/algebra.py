@@ -246,7 +246,10 @@ def _as_convolution(name, value) -> Convolution:
     if isinstance(value, Convolution):
         return value
     weight = getattr(getattr(value, "weight", None), "data", None)
-    if isinstance(weight, np.ndarray) and hasattr(value, "groups"):  # nn.Conv2d
+    if isinstance(weight, np.ndarray) and hasattr(value, "groups"):
+        kind = type(value).__name__
+        if weight.ndim != 4 or hasattr(value, "output_padding"):
+            raise TypeError(f"{name}: expected an nn.Conv2d or a kernel, got {kind}")
         bias = None if value.bias is None else value.bias.data
         return Convolution(weight, bias, value.stride, value.padding, value.dilation, value.groups)
     try:
@@ -789,8 +792,8 @@ def max_pool_by_relu(input, kernel_size, stride=None, padding=0) -> np.ndarray:
     single 1 in its kernel picks one pixel of each window, a 1x1 convolution makes a - b of two
     such pictures, and a ReLU is all the nonlinearity it takes. Pairs of pixels are compared, then
     pairs of winners: ``R S - 1`` comparisons. Padding is with zeros, so the image is first raised
-    until nothing is negative. It shows how a network can do it; `max_pool2d` is some hundred times
-    faster.
+    until nothing is negative. It shows how a network can do it; `max_pool2d` does it in one
+    pass over the image.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """What convolution and pooling cost: arithmetic, traffic and memory, forward and backward.
 
 Counting rules. Every window counts in full, also where it reaches into the padding: that is how the
-literature counts. A sum of n terms takes n - 1 additions. Traffic is what has to move at least,
-each array once, and what a method moves beyond that. One multiplication and one addition are two
-FLOPs.
+literature counts. A sum of n terms takes n - 1 additions; a subtraction is an addition, a division
+a multiplication, and an exponential is counted apart. Traffic is what has to move at least, each
+array once, and what a method moves beyond that. One multiplication and one addition are two FLOPs.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class PassCost:
         Bytes of what the pass takes and makes.
     workspace : int
         Bytes that the method holds beside them while it runs.
+    exponentials : int
     """
 
     multiplications: int = 0
@@ -48,10 +49,11 @@ class PassCost:
     bytes_written: int = 0
     arrays: int = 0
     workspace: int = 0
+    exponentials: int = 0
 
     @property
     def flops(self) -> int:
-        """Multiplications, additions and comparisons."""
+        """Multiplications, additions and comparisons; no exponentials."""
         return self.multiplications + self.additions + self.comparisons
 
     @property
@@ -134,7 +136,8 @@ class PoolCost:
     input_shape, output_shape : tuple of int
     dtype : dtype
     held_for_backward : int
-        Bytes: the positions of the maxima; an average needs nothing but the shapes.
+        Bytes: the positions of the maxima, or of the minima; for "softmax" the input; an average
+        needs nothing but the shapes.
     forward, backward : PassCost
     """
 
@@ -173,7 +176,15 @@ def _table(rows) -> list[str]:
 
 
 def _pass_table(passes) -> list[str]:
-    names = ("multiplications", "additions", "comparisons", "bytes_read", "bytes_written", "memory")
+    names = (
+        "multiplications",
+        "additions",
+        "comparisons",
+        "exponentials",
+        "bytes_read",
+        "bytes_written",
+        "memory",
+    )
     used = [n for n in names if any(getattr(p, n) for _, p in passes)]
     rows = [("", *(n.replace("_", " ") for n in used))]
     rows += [(name, *(f"{getattr(p, n):,}" for n in used)) for name, p in passes]
@@ -414,13 +425,40 @@ def _average(spec, item, indexed):
     return forward, backward, 0
 
 
+def _softmax(spec, item, indexed):
+    outputs, taps = spec.N * spec.C * spec.P * spec.Q, spec.R * spec.S
+    x, y, _ = _pool_bytes(spec, item)
+    covered = _touched(spec.P, spec.stride[0], spec.R, 1) * _touched(
+        spec.Q, spec.stride[1], spec.S, 1
+    )
+    forward = PassCost(
+        multiplications=outputs * (2 * taps + 1),
+        additions=outputs * (3 * taps - 2),
+        comparisons=outputs * (taps - 1),
+        exponentials=outputs * taps,
+        bytes_read=x,
+        bytes_written=y,
+        arrays=x + y,
+    )
+    backward = PassCost(
+        multiplications=outputs * (5 * taps + 2),
+        additions=outputs * (6 * taps - 2) - spec.N * spec.C * covered,
+        comparisons=outputs * (taps - 1),
+        exponentials=outputs * taps,
+        bytes_read=x + y,
+        bytes_written=x,
+        arrays=2 * x + y,
+    )
+    return forward, backward, x
+
+
 def _pool_bytes(spec, item):
     """Bytes of input, output and the positions of its maxima (int64)."""
     outputs = spec.N * spec.C * spec.P * spec.Q
     return spec.N * spec.C * spec.H * spec.W * item, outputs * item, outputs * 8
 
 
-_POOLS = {"max": _maximum, "min": _maximum, "avg": _average}
+_POOLS = {"max": _maximum, "min": _maximum, "avg": _average, "softmax": _softmax}
 
 
 def pool2d_cost(
@@ -445,6 +483,14 @@ def pool2d_cost(
     - Average: ``R S - 1`` additions and one multiplication by ``1 / (R S)`` an output; backward one
       multiplication an output, and ``R S`` times its value goes to a pixel, where the first to
       arrive is no addition. Nothing is kept.
+    - Softmax, of ``n = R S`` pixels x with largest m (with a negative beta: smallest) and
+      ``e = exp(beta (x - m))``: ``n - 1`` comparisons for m; n subtractions, n multiplications by
+      beta and n exponentials for the e; ``n - 1`` additions for their sum t; n multiplications and
+      ``n - 1`` additions for the sum of ``x e``; one division. That is ``2 n + 1``
+      multiplications and ``3 n - 2`` additions an output. Backward from the input, which is kept,
+      all of that again; then one division ``dy / t``, for a pixel ``e dy / t (1 + beta (x - y))``,
+      3 multiplications and 2 additions, and the sum at the pixel as for an average: ``5 n + 2``
+      multiplications and, those sums apart, ``5 n - 2`` additions an output.
 
     Padding adds windows, ``(H + top + bottom - R) // stride + 1`` rows of them; a stride of s in
     both directions divides their number by about ``s^2``.
@@ -454,8 +500,8 @@ def pool2d_cost(
     input_shape : tuple of int
         (N, C, H, W) or (C, H, W).
     kernel_size, stride, padding, dilation, ceil_mode
-        As in `fastconv.max_pool2d`; an average has no dilation.
-    kind : {"max", "min", "avg"}
+        As in `fastconv.max_pool2d`; an average has no dilation, "softmax" no `ceil_mode` either.
+    kind : {"max", "min", "avg", "softmax"}
     training : bool
         Whether the forward pass of a maximum also writes the positions.
     dtype : dtype
@@ -486,8 +532,10 @@ def pool2d_cost(
     spec = pool_spec(shape, kernel_size, stride, padding, dilation, ceil_mode, dtype)
     if kind not in _POOLS:
         raise ValueError(f"kind: expected one of {', '.join(_POOLS)}, got {kind!r}")
-    if kind == "avg" and spec.dilation != (1, 1):
-        raise ValueError(f"dilation: expected 1 for kind 'avg', got {dilation!r}")
+    if kind in ("avg", "softmax") and spec.dilation != (1, 1):
+        raise ValueError(f"dilation: expected 1 for kind {kind!r}, got {dilation!r}")
+    if kind == "softmax" and ceil_mode:
+        raise ValueError(f"ceil_mode: expected False for kind 'softmax', got {ceil_mode!r}")
     forward, backward, held = _POOLS[kind](spec, spec.dtype.itemsize, bool(training))
     return PoolCost(kind, spec.input_shape, spec.output_shape, spec.dtype, held, forward, backward)
 

@@ -37,11 +37,14 @@ class Field:
     layer : str
         Its class.
     size : (int, int) or None
-        None: all of the image, or what nobody knows.
+        None: `reach` says why.
     jump : (int, int) or None
         By how much the field moves from one output to the next.
     start : (int, int) or None
         Where the field of output (0, 0) begins; negative where that is padding.
+    reach : {"window", "all", "varies"}
+        "all": all of the image, or what nobody knows. "varies": behind a transposed convolution of
+        stride 2, say, outputs see one or two pixels in turn; `ReceptiveFields.pixels` has them.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Field:
     size: tuple[int, int] | None
     jump: tuple[int, int] | None
     start: tuple[int, int] | None
+    reach: str = "all"
 
     @property
     def centre(self) -> tuple[float, float] | None:
@@ -82,7 +86,7 @@ class ReceptiveFields:
 
     layers: tuple[Field, ...]
     input_shape: tuple[int, ...] | None
-    # for each layer and axis: (taps, stride, dilation, padding before, pixels or None)
+    # for each layer and axis: (taps, stride, dilation, padding before, pixels, outputs, transposed)
     _windows: tuple = field(repr=False, default=())
 
     def __iter__(self) -> Iterator[Field]:
@@ -122,24 +126,28 @@ class ReceptiveFields:
         if self.input_shape is None:
             raise ValueError("input_shape: pixels needs it; give it to receptive_field")
         position = _position("layer", layer, self.layers)
-        if self.layers[position].size is None:
-            return tuple(np.arange(n) for n in self.input_shape[-2:])
+        chains = [both for both in self._windows[: position + 1] if both is not None]
+        extent = self.input_shape[-2:]
+        if chains:  # of lines, the first is one row
+            extent = tuple(axis[4] for axis in chains[0])
+        if self.layers[position].reach == "all":
+            return tuple(np.arange(n) for n in extent)
         found = []
         for axis, (name, place) in enumerate((("row", row), ("column", column))):
-            windows = [both[axis] for both in self._windows[: position + 1] if both is not None]
-            outputs = self.input_shape[-2 + axis]
-            if windows:
-                outputs = windows[-1][5]
+            windows = [both[axis] for both in chains]
+            outputs = windows[-1][5] if windows else extent[axis]
             if not 0 <= place < outputs:
                 raise ValueError(f"{name}: expected 0 to {outputs - 1}, got {place}")
             seen = {index(place)}
-            for taps, stride, dilation, before, size, _ in reversed(windows):
-                seen = {
-                    at
-                    for p in seen
-                    for r in range(taps)
-                    if 0 <= (at := p * stride + r * dilation - before) < size
-                }
+            for taps, stride, dilation, before, size, _, transposed in reversed(windows):
+                if transposed:  # p = at * stride + r * dilation - before
+                    spread = {p + before - r * dilation for p in seen for r in range(taps)}
+                    reached = {n // stride for n in spread if n % stride == 0}
+                else:
+                    reached = {
+                        p * stride + r * dilation - before for p in seen for r in range(taps)
+                    }
+                seen = {at for at in reached if 0 <= at < size}
             found.append(np.array(sorted(seen), dtype=int))
         return found[0], found[1]
 
@@ -147,7 +155,7 @@ class ReceptiveFields:
         rows = [("name", "layer", "size", "jump", "start")]
         for line in self.layers:
             pairs = (line.size, line.jump, line.start)
-            cells = ["all", "", ""]
+            cells = [line.reach, "", ""]
             if line.size is not None:
                 cells = [f"{a} x {b}" if i == 0 else f"{a}, {b}" for i, (a, b) in enumerate(pairs)]
             rows.append((line.name, line.layer, *cells))
@@ -191,14 +199,16 @@ def receptive_field(net, input_shape=None) -> ReceptiveFields:
     ``size += (k - 1) d jump``, ``start -= p jump``, then ``jump *= s``; on the image itself size
     and jump are 1, start is 0. Layers that work pixel by pixel change nothing. After a layer that
     looks at everything (linear, adaptive pooling, or one of one's own) there is no field: None.
+    Behind a transposed convolution of stride 1 it grows in the same way, ``start += (p - (k - 1) d)
+    jump``; with a larger stride its size varies from one output to the next: None as well.
 
     Parameters
     ----------
     net : nn.Module
         Taken apart where it is an nn.Sequential.
     input_shape : tuple of int, optional
-        (N, C, H, W) or (C, H, W): for `ReceptiveFields.pixels`, and for "same" padding with a
-        stride, which depends on it.
+        (N, C, H, W) or (C, H, W), or of lines (N, C, L): for `ReceptiveFields.pixels`, and for
+        "same" padding with a stride, which depends on it.
 
     Returns
     -------
@@ -241,40 +251,56 @@ def fields_of(leaves, input_shape) -> ReceptiveFields:
     """`receptive_field` of layers given as (name, layer); of images of any rank."""
     state = [(1, 1, 0), (1, 1, 0)]  # (size, jump, start) of each axis; None: all
     shape = input_shape
+    reach = "window"
     lines, windows = [], []
     for name, layer in leaves:
         before, after = shape, None if shape is None else tuple(layer.output_shape(shape))
         window = layer._window()
         chain = None
-        if window is not None and state is not None:
-            chain = _chain(name, layer, window, before, after)
-            state = [
-                (size + (k - 1) * d * jump, jump * s, start - p * jump)
-                for (size, jump, start), (k, s, d, p, *_) in zip(state, chain, strict=True)
-            ]
+        if window is not None and reach != "all":
+            chain = _chain(name, window, before, after)
+            if reach == "window":
+                state = [_through(*both) for both in zip(state, chain, strict=True)]
+                if None in state:
+                    reach = "varies"
         elif window is None and not layer._pointwise:
+            reach = "all"
+        if reach != "window":
             state = None
         triple = (None, None, None) if state is None else tuple(zip(*state, strict=True))
-        lines.append(Field(name, type(layer).__name__, *triple))
+        lines.append(Field(name, type(layer).__name__, *triple, reach))
         windows.append(chain)
         shape = after
     return ReceptiveFields(tuple(lines), input_shape, tuple(windows))
 
 
-def _chain(name, layer, window, before, after):
-    """(taps, stride, dilation, padding before, pixels, outputs) of a layer, for each axis."""
-    kernel, stride, dilation = window
-    padding = getattr(layer, "padding", 0)
+def _through(state, window):
+    """(size, jump, start) of one axis behind a window; None where no one size is left."""
+    size, jump, start = state
+    taps, stride, dilation, before, _, _, transposed = window
+    if not transposed:
+        return size + (taps - 1) * dilation * jump, jump * stride, start - before * jump
+    if stride > 1:
+        return None
+    # a convolution with the kernel turned round, padded by what `before` leaves of a full one
+    reach = (taps - 1) * dilation
+    return size + reach * jump, jump, start - (reach - before) * jump
+
+
+def _chain(name, window, before, after):
+    """(taps, stride, dilation, padding, pixels, outputs, transposed) of a layer, for each axis."""
+    kernel, stride, dilation, padding, transposed, lines = window
     if before is None and padding in ("same", "same_lower") and tuple(stride) != (1, 1):
         raise ValueError(
             f"input_shape: layer {name!r} with padding {padding!r} and stride {tuple(stride)} "
             "needs it, got None"
         )
-    extent = (1, 1) if before is None else before[-2:]
+    sizes = (None, None) if before is None else (1, before[-1]) if lines else before[-2:]
+    outputs = (None, None) if after is None else (1, after[-1]) if lines else after[-2:]
+    extent = (1, 1) if before is None else sizes
     top, _, left, _ = _padding(padding, extent, kernel, stride, dilation)
-    sizes = (None, None) if before is None else before[-2:]
-    outputs = (None, None) if after is None else after[-2:]
-    return tuple(zip(kernel, stride, dilation, (top, left), sizes, outputs, strict=True))
+    turned = transposed, transposed
+    return tuple(zip(kernel, stride, dilation, (top, left), sizes, outputs, turned, strict=True))
 
 
 def sensitivity(net, x, layer=-1, position=None) -> np.ndarray:

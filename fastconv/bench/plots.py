@@ -10,18 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
-from fastconv import plot
 from fastconv.bench import table
+from fastconv.plot._figure import BLUE, GREY, ORANGE, figure, save
 
 __all__ = ["bars", "draw", "require", "roofline"]
 
-OURS, THEIRS, ROOF = plot._BLUE, plot._ORANGE, plot._GREY
+OURS, THEIRS, ROOF = BLUE, ORANGE, GREY
 NAMED = 12  # points that get their names; more of them would hide each other
 
 
 def require() -> None:
     """Raise ImportError, with the remedy, where matplotlib is not installed."""
-    plot._figure(1, 1)
+    figure(1, 1)
 
 
 def roofline(rows, peaks, axes=None):
@@ -46,7 +46,7 @@ def roofline(rows, peaks, axes=None):
         Without matplotlib.
     """
     if axes is None:
-        axes = plot._figure(8.4, 5.4).subplots()
+        axes = figure(8.4, 5.4).subplots()
     ours, theirs, names = [], [], []
     for (_, layer, op), group in table.groups(rows).items():
         row = table.ours(group)
@@ -119,7 +119,7 @@ def bars(rows, axes=None):
     key = "ratio" if any(row and row["ratio"] is not None for row in own.values()) else "peak_share"
     own = {name: row for name, row in own.items() if row and row.get(key) is not None}
     if axes is None:
-        axes = plot._figure(8.4, 1.2 + 0.2 * max(4, len(own))).subplots()
+        axes = figure(8.4, 1.2 + 0.2 * max(4, len(own))).subplots()
     values = [row[key] for row in own.values()]
     places = np.arange(len(values))
     if key == "ratio":
@@ -176,6 +176,6 @@ def draw(results, folder: str | os.PathLike) -> list[Path]:
     """
     rows, folder = results["rows"], Path(folder)
     return [
-        plot._save(roofline(rows, results["peaks"]).figure, folder / "roofline.png"),
-        plot._save(bars(rows).figure, folder / "bars.png"),
+        save(roofline(rows, results["peaks"]), folder / "roofline.png"),
+        save(bars(rows), folder / "bars.png"),
     ]

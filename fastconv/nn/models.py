@@ -13,10 +13,12 @@ from .layers import (
     Flatten,
     Linear,
     MaxPool2d,
+    MinPool2d,
     Module,
     ReLU,
     Sequential,
     Sigmoid,
+    SoftmaxPool2d,
     Tanh,
 )
 
@@ -25,7 +27,7 @@ __all__ = ["ACTIVATIONS", "MODELS", "POOLS", "lenet", "lenet_improved"]
 #: Activations by name.
 ACTIVATIONS = {"sigmoid": Sigmoid, "relu": ReLU, "tanh": Tanh}
 #: Pooling layers by name.
-POOLS = {"avg": AvgPool2d, "max": MaxPool2d}
+POOLS = {"avg": AvgPool2d, "max": MaxPool2d, "min": MinPool2d, "softmax": SoftmaxPool2d}
 
 
 def _build(
@@ -75,7 +77,7 @@ def lenet(
     Parameters
     ----------
     activation : {"sigmoid", "relu", "tanh"}
-    pool : {"avg", "max"}
+    pool : {"avg", "max", "min", "softmax"}
     classes : int
         Length of the output.
     init : str, optional

@@ -28,12 +28,15 @@ class LayerSummary:
     output_shape : tuple of int
     parameters : int
     flops : int
-        Multiplications, additions and comparisons of one forward pass.
+        Multiplications, additions and comparisons of one forward pass; an activation, and an
+        exponential in a softmax pooling, count as one.
     bytes : int
         Input, parameters and output of one forward pass: what has to move at least.
     receptive_field : (int, int) or None
         Rows and columns of the input that one output element depends on (borders apart);
-        None for all of it.
+        None where `reach` is not "window".
+    reach : {"window", "all", "varies"}
+        As in `fastconv.analysis.Field`.
     """
 
     name: str
@@ -43,6 +46,7 @@ class LayerSummary:
     flops: int
     bytes: int
     receptive_field: tuple[int, int] | None
+    reach: str = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ class Summary:
                     f"{line.parameters:,}",
                     f"{line.flops:,}",
                     f"{line.bytes:,}",
-                    "all" if field is None else f"{field[0]} x {field[1]}",
+                    line.reach if field is None else f"{field[0]} x {field[1]}",
                 )
             )
         totals = f"{self.parameters:,}", f"{self.flops:,}", f"{self.bytes:,}"
@@ -172,6 +176,7 @@ def summarize(net: Module, input_shape: tuple[int, ...]) -> Summary:
                 layer.flops(shape),
                 elements * itemsize,
                 field.size,
+                field.reach,
             )
         )
         counted.update(id(p) for p in parameters)
