@@ -72,8 +72,9 @@ FC_INLINE void FN(fc_depthwise_rows)(const int M, const int stride, const ptrdif
   ptrdiff_t q = 0;
 #define FC_COLUMNS(V)                                                                            \
   FN(fc_depthwise_tile)(M, V, stride, R, S, Q - q, x + q * stride, x_pitch, w, bias, y + q, y_pitch)
-#if FC_ISA_TILE_M == 8
-  for (; Q - q > 3 * VL; q += 4 * VL) FC_COLUMNS(4);
+#if FC_ISA_TILE_M == 8 /* 32 registers */
+  if (stride == 1)
+    for (; Q - q > 3 * VL; q += 4 * VL) FC_COLUMNS(4);
 #endif
   for (; Q - q > VL; q += 2 * VL) FC_COLUMNS(2);
   if (q < Q) FC_COLUMNS(1);
@@ -111,19 +112,16 @@ FC_INLINE void FN(fc_depthwise_of)(const int stride, const ptrdiff_t R, const pt
 FC_DEPTHWISE(any_1, 1, kernel_h, kernel_w)
 FC_DEPTHWISE(any_2, 2, kernel_h, kernel_w)
 FC_DEPTHWISE(3x3_1, 1, 3, 3)
-FC_DEPTHWISE(3x3_2, 2, 3, 3)
-FC_DEPTHWISE(5x5_1, 1, 5, 5)
-FC_DEPTHWISE(5x5_2, 2, 5, 5)
 #undef FC_DEPTHWISE
 
-/* the common sizes with their loops unrolled */
 FC_KERNEL void FN(fc_depthwise) FC_DEPTHWISE_ARGS(FC_T) {
-  const int size = kernel_h == kernel_w ? (int)kernel_h : 0;
 #define FC_DO(NAME) FN(fc_depthwise_##NAME)(stride, kernel_h, kernel_w, P, Q, x, x_pitch, w, bias, y, y_pitch)
-  if (stride == 1)
-    size == 3 ? FC_DO(3x3_1) : size == 5 ? FC_DO(5x5_1) : FC_DO(any_1);
+  if (stride == 2)
+    FC_DO(any_2);
+  else if (kernel_h == 3 && kernel_w == 3) /* the common size, with its loops unrolled */
+    FC_DO(3x3_1);
   else
-    size == 3 ? FC_DO(3x3_2) : size == 5 ? FC_DO(5x5_2) : FC_DO(any_2);
+    FC_DO(any_1);
 #undef FC_DO
 }
 

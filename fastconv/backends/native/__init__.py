@@ -51,7 +51,11 @@ BEST_ISA = available_isas()[0]
 # vector operations that bringing one vector of patches, or one short row of them, costs
 PACK_VECTOR, PACK_ROW = 6, 15
 # vector operations that staging a vector of a plane costs
-STAGE_VECTOR = 3
+STAGE_VECTOR = 2
+# vector operations that a tap of a plane's tile costs, with its share of the loads
+PLANE_TAP = 1.2
+# vector operations that loading a vector of inputs costs a register tile, shared by its rows
+TILE_LOAD = 2
 # what images in the lanes lose to bringing them in and out
 LANES_EFFICIENCY = 0.9
 
@@ -188,15 +192,19 @@ def _cost(method, taken_from, made):
     """
 
     def cost(spec):
-        lanes = _lanes(spec)
+        tile = tiles()[spec.dtype.name]
+        lanes = tile["lanes"]
         channels, rows, cols = made(spec)
         depth = taken_from(spec) // spec.groups * spec.R * spec.S
+        # a group with few output channels leaves rows of the tile empty
+        height = max(1, min(channels // spec.groups, tile["m"]))
+        products = channels * (1 + TILE_LOAD / height) / (1 + TILE_LOAD / tile["m"])
         if method == "im2col":
             vectors = _vectors(rows * cols, lanes)
-            each = vectors * (channels / spec.groups + PACK_VECTOR) + PACK_ROW * rows
+            each = vectors * (products / spec.groups + PACK_VECTOR) + PACK_ROW * rows
             return spec.N * spec.groups * depth * each
         pixels = _rows_cost if method == "pointwise" else _direct_cost
-        return channels * depth * pixels(spec, lanes, rows, cols)
+        return products * depth * pixels(spec, lanes, rows, cols)
 
     return cost
 
@@ -204,7 +212,7 @@ def _cost(method, taken_from, made):
 def _depthwise_cost(made):
     def cost(spec):
         channels, rows, cols = made(spec)
-        each = spec.R * spec.S + STAGE_VECTOR * spec.stride[0] ** 2 * spec.C / spec.K
+        each = PLANE_TAP * spec.R * spec.S + STAGE_VECTOR * spec.stride[0] ** 2 * spec.C / spec.K
         return spec.N * channels * rows * _vectors(cols, _lanes(spec)) * each
 
     return cost
@@ -230,9 +238,7 @@ _CONV = tuple(
 
 
 _DEPTHWISE = (
-    Impl(
-        "conv2d", "depthwise", "native", _one_channel, _depthwise_cost(_FORWARD[1]), _depthwise
-    ),
+    Impl("conv2d", "depthwise", "native", _one_channel, _depthwise_cost(_FORWARD[1]), _depthwise),
     Impl(
         "conv2d_input",
         "depthwise",

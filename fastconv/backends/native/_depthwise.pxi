@@ -4,6 +4,9 @@
 # A block of rows of a plane is staged with its padding, and every filter that reads the plane goes
 # over it (csrc/kernels/depthwise.h).
 
+cdef enum:
+    PLANE_BYTES = 24576     # staged rows of a plane: in L1 until the tile has been over them
+
 
 cdef struct PlanePlan:
     ptrdiff_t images, channels, filters     # filters of one channel
@@ -92,7 +95,7 @@ cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, con
     plan.n = imax(imin(plan.width - plan.skip, reads - plan.left), 0)
     plan.pitch = imax(ceil_div(reads, lanes), ceil_div(plan.left, lanes) + ceil_div(plan.n, lanes))
     plan.pitch *= lanes
-    plan.pb = (65536 // <ptrdiff_t>item_size // plan.pitch - plan.kernel_h) // plan.stride
+    plan.pb = (PLANE_BYTES // <ptrdiff_t>item_size // plan.pitch - plan.kernel_h) // plan.stride
     items = plan.images * plan.channels
     if (2 * items * plan.filters * plan.kernel_h * plan.kernel_w * plan.out_h * plan.out_w
             < SERIAL_FLOPS):
