@@ -563,6 +563,9 @@ def test_conv2d_cost_of_one_by_one():
     direct = analysis.conv2d_cost((16, 9, 9), (8, 16, 1, 1))
     pointwise = analysis.conv2d_cost((16, 9, 9), (8, 16, 1, 1), method="pointwise")
     assert direct.forward == pointwise.forward
+    planes = (16, 9, 9), (16, 1, 3, 3)
+    by_plane = analysis.conv2d_cost(*planes, groups=16, method="depthwise")
+    assert by_plane.forward == analysis.conv2d_cost(*planes, groups=16).forward
     assert direct.forward.multiplications == 16 * 8 * 9 * 9
 
 
@@ -1059,7 +1062,13 @@ ERRORS = {
     "conv2d_cost, method": (
         lambda: analysis.conv2d_cost((3, 8, 8), W4.shape, method="fast"),
         ValueError,
-        "method: expected one of direct, im2col, pointwise, got 'fast'",
+        "method: expected one of direct, im2col, pointwise, depthwise, got 'fast'",
+    ),
+    "conv2d_cost, depthwise": (
+        lambda: analysis.conv2d_cost((3, 8, 8), W4.shape, method="depthwise"),
+        ValueError,
+        "method: 'depthwise' cannot serve this convolution: it takes one input channel in a "
+        "group, got 3",
     ),
     "conv2d_cost, pointwise": (
         lambda: analysis.conv2d_cost((3, 8, 8), W4.shape, method="pointwise"),

@@ -227,10 +227,17 @@ def _one_by_one(spec):
     return None
 
 
+def _one_channel(spec):
+    if spec.C != spec.groups:
+        return f"it takes one input channel in a group, got {spec.C // spec.groups}"
+    return None
+
+
 _METHODS = {
     "direct": _Method(_always, _each, _nothing),
     "im2col": _Method(_always, _each, _patches),
     "pointwise": _Method(_one_by_one, _each, _nothing),
+    "depthwise": _Method(_one_channel, _each, _nothing),
 }
 
 
@@ -299,7 +306,7 @@ def conv2d_cost(
     stride, padding, dilation, groups
         As in `fastconv.conv2d`.
     bias : bool
-    method : {"direct", "im2col", "pointwise"}
+    method : {"direct", "im2col", "pointwise", "depthwise"}
     dtype : dtype
         Of all arrays.
 
