@@ -39,11 +39,11 @@ enum {
 #define FC_SUM_ARGS(T) (ptrdiff_t n, const T *x)
 /* kernels/depthwise.h */
 #define FC_DEPTHWISE_ARGS(T)                                                                     \
-  (int stride, ptrdiff_t kernel_h, ptrdiff_t kernel_w, ptrdiff_t P, ptrdiff_t Q, const T *x,     \
-   ptrdiff_t x_pitch, const T *w, T bias, T *y, ptrdiff_t y_pitch)
-#define FC_PAD_ROWS_ARGS(T)                                                                      \
-  (ptrdiff_t above, ptrdiff_t rows, ptrdiff_t below, ptrdiff_t n, ptrdiff_t left, const T *x,    \
-   ptrdiff_t x_row, T *y, ptrdiff_t y_pitch)
+  (ptrdiff_t stride, ptrdiff_t kernel_h, ptrdiff_t kernel_w, ptrdiff_t P, ptrdiff_t Q,           \
+   const T *x, ptrdiff_t x_pitch, const int32_t *at, const T *w, T bias, T *y, ptrdiff_t y_pitch)
+#define FC_SPLIT_ROWS_ARGS(T)                                                                    \
+  (ptrdiff_t above, ptrdiff_t rows, ptrdiff_t below, ptrdiff_t n, ptrdiff_t stride,              \
+   ptrdiff_t lead, const T *x, ptrdiff_t x_row, T *y, ptrdiff_t phase)
 /* kernels/pool.h */
 typedef struct {
   ptrdiff_t height, width, kernel_h, kernel_w, stride_h, stride_w, top, left, dilation_h, dilation_w;
@@ -119,7 +119,7 @@ typedef struct {
     void(*scatter_lanes) FC_SCATTER_ARGS(T);                                                     \
     void(*pack) FC_PACK_ARGS(T);                                                                 \
     void(*depthwise) FC_DEPTHWISE_ARGS(T);                                                       \
-    void(*pad_rows) FC_PAD_ROWS_ARGS(T);                                                         \
+    void(*split_rows) FC_SPLIT_ROWS_ARGS(T);                                                     \
     void(*sum_lanes) FC_SUM_LANES_ARGS(T);                                                       \
     void(*relu) FC_MAP_ARGS(T);                                                                  \
     void(*sigmoid) FC_MAP_ARGS(T);                                                               \

@@ -1,11 +1,11 @@
 /* Every kernel for one ISA and one element type, and the table of them. */
 #include "activation.h"
 #include "block.h"
-#include "depthwise.h"
 #include "dot.h"
 #include "lanes.h"
 #include "pack.h"
 #include "patches.h"
+#include "depthwise.h"
 #include "pool.h"
 #include "soft_pool.h"
 #include "tile.h"
@@ -33,7 +33,7 @@ static const fc_kernels_f32 FC_TABLE_NAME = {
     .scatter_lanes = FN(fc_scatter_lanes),
     .pack = FN(fc_pack),
     .depthwise = FN(fc_depthwise),
-    .pad_rows = FN(fc_pad_rows),
+    .split_rows = FN(fc_split_rows),
     .sum_lanes = FN(fc_sum_lanes),
     .relu = FN(fc_relu),
     .sigmoid = FN(fc_sigmoid),

@@ -328,44 +328,56 @@ static void OF(check_patches)(const char *isa, const OF(fc_kernels) * f) {
   free(x), free(wanted), free(y), free(taken), free(expected);
 }
 
-/* Rows with their padding, and one filter over them. */
+/* Rows split into the phases of a stride, and one filter over them. */
 static void OF(check_depthwise)(const char *isa, const OF(fc_kernels) * f) {
-  const int lanes = f->lanes, stride = (int)between(1, 2), square = (int)between(0, 2);
-  const ptrdiff_t R = square ? 2 * square + 1 : between(1, 6), S = square ? R : between(1, 6);
+  const int lanes = f->lanes;
+  const ptrdiff_t R = between(0, 1) ? 3 : between(1, 6), S = between(0, 1) ? 3 : between(1, 6);
+  const ptrdiff_t stride = between(1, 3), step = between(1, 3), left = between(0, 2 * lanes);
   const ptrdiff_t P = between(1, 17), Q = lanes * between(0, 5) + between(1, lanes);
-  const ptrdiff_t rows = (P - 1) * stride + R, n = between(1, stride * (Q - 1) + S);
-  const ptrdiff_t whole = (Q + lanes - 1) / lanes * lanes, left = between(0, 2 * lanes);
-  ptrdiff_t pitch = stride * whole + S - 1;
-  if (pitch < left + (n + lanes - 1) / lanes * lanes) pitch = left + (n + lanes - 1) / lanes * lanes;
-  pitch = (pitch + lanes - 1) / lanes * lanes;
-  const ptrdiff_t x_row = between(0, 1) ? n + between(0, 3) : -n, first = x_row < 0 ? (rows - 1) * n : 0;
+  const ptrdiff_t rows = (P - 1) * step + R, n = between(1, stride * (Q - 1) + S);
+  const ptrdiff_t whole = (Q + lanes - 1) / lanes * lanes;
+  const ptrdiff_t lead = (left + stride * lanes - 1) / (stride * lanes) * lanes;
+  ptrdiff_t phase = S - 1 > left ? (S - 1 - left) / stride + whole : whole;
+  if (phase < (n + stride - 1) / stride) phase = (n + stride - 1) / stride;
+  phase = lead + (phase + lanes - 1) / lanes * lanes;
+  const ptrdiff_t pitch = stride * phase, x_row = between(0, 1) ? n + between(0, 3) : -n;
   const ptrdiff_t above = between(0, rows), inside = between(0, rows - above);
-  T *x = OF(integers)((rows - 1) * (x_row < 0 ? n : x_row) + n), *padded = OF(integers)(rows * pitch);
-  T *wanted = OF(copy)(padded, rows * pitch);
+  const ptrdiff_t first = x_row < 0 && inside ? (inside - 1) * n : 0;
+  T *x = OF(integers)(inside ? (inside - 1) * (x_row < 0 ? n : x_row) + n : 0);
+  T *split = OF(integers)(rows * pitch), *wanted = OF(copy)(split, rows * pitch);
   for (ptrdiff_t i = 0; i < rows; ++i)
-    for (ptrdiff_t j = 0; j < pitch; ++j)
-      wanted[i * pitch + j] = i < above || i >= above + inside || j < left || j >= left + n
-                                  ? 0
-                                  : x[first + (i - above) * x_row + j - left];
-  f->pad_rows(above, inside, rows - above - inside, n, left, x + first, x_row, padded, pitch);
-  OF(same)(isa, "pad_rows", padded, wanted, rows * pitch);
+    for (ptrdiff_t j = 0; j < pitch; ++j) {
+      const ptrdiff_t from = (j % phase - lead) * stride + j / phase;
+      const int zero = i < above || i >= above + inside || j % phase < lead || from >= n;
+      wanted[i * pitch + j] = zero ? 0 : x[first + (i - above) * x_row + from];
+    }
+  f->split_rows(above, inside, rows - above - inside, n, stride, lead, x + first, x_row, split, phase);
+  OF(same)(isa, "split_rows", split, wanted, rows * pitch);
 
   const ptrdiff_t y_pitch = Q + between(0, 3), n_y = (P - 1) * y_pitch + Q;
   T *w = OF(integers)(R * S), *y = OF(integers)(n_y), *expected = OF(copy)(y, n_y);
+  int32_t *at = room(S * 4);
+  ptrdiff_t last = 0;
+  for (ptrdiff_t s = 0; s < S; ++s) {
+    const ptrdiff_t far = s - left + stride * lead; /* not negative */
+    at[s] = (int32_t)(far % stride * phase + far / stride);
+    if (at[s] + whole > last) last = at[s] + whole;
+  }
   for (ptrdiff_t p = 0; p < P; ++p)
     for (ptrdiff_t q = 0; q < Q; ++q) {
       T sum = 3;
       for (ptrdiff_t r = 0; r < R; ++r)
-        for (ptrdiff_t s = 0; s < S; ++s)
-          sum += w[r * S + s] * padded[(p * stride + r) * pitch + q * stride + s];
+        for (ptrdiff_t s = 0; s < S; ++s) {
+          const ptrdiff_t i = p * step + r - above, j = q * stride + s - left;
+          if (i >= 0 && i < inside && j >= 0 && j < n) sum += w[r * S + s] * x[first + i * x_row + j];
+        }
       expected[p * y_pitch + q] = sum;
     }
   /* as much of the last row as may be read */
-  const ptrdiff_t last = (rows - 1) * pitch + stride * whole + S - 1;
-  T *read = OF(copy)(padded, last);
-  f->depthwise(stride, R, S, P, Q, read, pitch, w, 3, y, y_pitch);
+  T *read = OF(copy)(split, (rows - 1) * pitch + last);
+  f->depthwise(step, R, S, P, Q, read, pitch, at, w, 3, y, y_pitch);
   OF(same)(isa, "depthwise", y, expected, n_y);
-  free(x), free(padded), free(wanted), free(w), free(y), free(expected), free(read);
+  free(x), free(split), free(wanted), free(w), free(y), free(expected), free(at), free(read);
 }
 
 /* Soft pooling of windows that each hold a pixel of the image, at some beta. */

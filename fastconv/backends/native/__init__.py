@@ -4,6 +4,7 @@
 good enough to choose among the methods of this backend.
 """
 
+import math
 import os
 from importlib import import_module
 
@@ -132,8 +133,6 @@ def _one_channel(spec):
         return f"a group has {spec.C // spec.groups} input channels, not 1"
     if spec.dilation != (1, 1):
         return f"the dilation is {spec.dilation}, not 1"
-    if spec.stride not in ((1, 1), (2, 2)):
-        return f"the stride is {spec.stride}, not 1 or 2"
     return None
 
 
@@ -212,7 +211,7 @@ def _cost(method, taken_from, made):
 def _depthwise_cost(made):
     def cost(spec):
         channels, rows, cols = made(spec)
-        each = PLANE_TAP * spec.R * spec.S + STAGE_VECTOR * spec.stride[0] ** 2 * spec.C / spec.K
+        each = PLANE_TAP * spec.R * spec.S + STAGE_VECTOR * math.prod(spec.stride) * spec.C / spec.K
         return spec.N * channels * rows * _vectors(cols, _lanes(spec)) * each
 
     return cost

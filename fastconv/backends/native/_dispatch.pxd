@@ -47,10 +47,11 @@ cdef extern from "fastconv.h" nogil:
         void (*scatter_lanes)(ptrdiff_t, int, const float*, float*, ptrdiff_t) noexcept nogil
         void (*pack)(int, ptrdiff_t, const float*, ptrdiff_t, const ptrdiff_t*, float*,
                      ptrdiff_t) noexcept nogil
-        void (*depthwise)(int, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t,
-                          const float*, float, float*, ptrdiff_t) noexcept nogil
-        void (*pad_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*,
-                         ptrdiff_t, float*, ptrdiff_t) noexcept nogil
+        void (*depthwise)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*,
+                          ptrdiff_t, const int32_t*, const float*, float, float*,
+                          ptrdiff_t) noexcept nogil
+        void (*split_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
+                           const float*, ptrdiff_t, float*, ptrdiff_t) noexcept nogil
         void (*sum_lanes)(ptrdiff_t, const float*, float*) noexcept nogil
         void (*relu)(ptrdiff_t, const float*, float*) noexcept nogil
         void (*sigmoid)(ptrdiff_t, const float*, float*) noexcept nogil
@@ -98,10 +99,11 @@ cdef extern from "fastconv.h" nogil:
         void (*scatter_lanes)(ptrdiff_t, int, const double*, double*, ptrdiff_t) noexcept nogil
         void (*pack)(int, ptrdiff_t, const double*, ptrdiff_t, const ptrdiff_t*, double*,
                      ptrdiff_t) noexcept nogil
-        void (*depthwise)(int, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t,
-                          const double*, double, double*, ptrdiff_t) noexcept nogil
-        void (*pad_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*,
-                         ptrdiff_t, double*, ptrdiff_t) noexcept nogil
+        void (*depthwise)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*,
+                          ptrdiff_t, const int32_t*, const double*, double, double*,
+                          ptrdiff_t) noexcept nogil
+        void (*split_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
+                           const double*, ptrdiff_t, double*, ptrdiff_t) noexcept nogil
         void (*sum_lanes)(ptrdiff_t, const double*, double*) noexcept nogil
         void (*relu)(ptrdiff_t, const double*, double*) noexcept nogil
         void (*sigmoid)(ptrdiff_t, const double*, double*) noexcept nogil
