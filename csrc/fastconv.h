@@ -44,6 +44,8 @@ enum {
 #define FC_SPLIT_ROWS_ARGS(T)                                                                    \
   (ptrdiff_t above, ptrdiff_t rows, ptrdiff_t below, ptrdiff_t n, ptrdiff_t stride,              \
    ptrdiff_t lead, const T *x, ptrdiff_t x_row, T *y, ptrdiff_t phase)
+#define FC_MERGE_ROWS_ARGS(T)                                                                    \
+  (ptrdiff_t n, ptrdiff_t first, ptrdiff_t stride, const T *x, ptrdiff_t x_pitch, T *y)
 /* kernels/pool.h */
 typedef struct {
   ptrdiff_t height, width, kernel_h, kernel_w, stride_h, stride_w, top, left, dilation_h, dilation_w;
@@ -120,6 +122,7 @@ typedef struct {
     void(*pack) FC_PACK_ARGS(T);                                                                 \
     void(*depthwise) FC_DEPTHWISE_ARGS(T);                                                       \
     void(*split_rows) FC_SPLIT_ROWS_ARGS(T);                                                     \
+    void(*merge_rows) FC_MERGE_ROWS_ARGS(T);                                                     \
     void(*sum_lanes) FC_SUM_LANES_ARGS(T);                                                       \
     void(*relu) FC_MAP_ARGS(T);                                                                  \
     void(*sigmoid) FC_MAP_ARGS(T);                                                               \

@@ -160,3 +160,32 @@ FC_KERNEL void FN(fc_split_rows) FC_SPLIT_ROWS_ARGS(FC_T) {
   }
   FN(fc_zeros)(y, y + below * stride * phase);
 }
+
+/* A row out of the phases of a stride: what split_rows takes apart.
+ *
+ *   y[j] = x[(first + j) % stride][(first + j) / stride]     j < n
+ *
+ *   x  [stride] phases x_pitch apart; of each as many pixels as n needs, rounded up to whole vectors,
+ *      may be read
+ */
+FC_KERNEL void FN(fc_merge_rows) FC_MERGE_ROWS_ARGS(FC_T) {
+  ptrdiff_t j = 0, f = first % stride, k = first / stride;
+  if (stride == 1) {
+    memcpy(y, x + k, (size_t)n * sizeof(FC_T));
+    return;
+  }
+  if (stride == 2) {
+    if (f && n > 0) y[j++] = x[x_pitch + k++];
+    for (; j < n; j += 2 * VL, k += VL) {
+      const vec a = load(x + k), b = load(x + x_pitch + k);
+      const int rest = n - j < 2 * VL ? (int)(n - j) : 2 * VL, low = rest < VL ? rest : VL;
+      store_n(y + j, low, zip_lo(a, b));
+      store_n(y + j + low, rest - low, zip_hi(a, b));
+    }
+    return;
+  }
+  for (; j < n; ++j) {
+    y[j] = x[f * x_pitch + k];
+    if (++f == stride) f = 0, ++k;
+  }
+}

@@ -34,6 +34,7 @@ static const fc_kernels_f32 FC_TABLE_NAME = {
     .pack = FN(fc_pack),
     .depthwise = FN(fc_depthwise),
     .split_rows = FN(fc_split_rows),
+    .merge_rows = FN(fc_merge_rows),
     .sum_lanes = FN(fc_sum_lanes),
     .relu = FN(fc_relu),
     .sigmoid = FN(fc_sigmoid),

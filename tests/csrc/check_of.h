@@ -380,6 +380,17 @@ static void OF(check_depthwise)(const char *isa, const OF(fc_kernels) * f) {
   free(x), free(split), free(wanted), free(w), free(y), free(expected), free(at), free(read);
 }
 
+/* A row out of its phases. */
+static void OF(check_merge)(const char *isa, const OF(fc_kernels) * f) {
+  const ptrdiff_t stride = between(1, 4), n = straddling(f->lanes), begin = between(0, 9);
+  const ptrdiff_t pitch = ((begin + n) / stride / f->lanes + 3) * f->lanes;
+  T *x = OF(integers)(stride * pitch), *y = OF(integers)(n), *wanted = OF(copy)(y, n);
+  for (ptrdiff_t j = 0; j < n; ++j) wanted[j] = x[(begin + j) % stride * pitch + (begin + j) / stride];
+  f->merge_rows(n, begin, stride, x, pitch, y);
+  OF(same)(isa, "merge_rows", y, wanted, n);
+  free(x), free(y), free(wanted);
+}
+
 /* Soft pooling of windows that each hold a pixel of the image, at some beta. */
 static void OF(check_soft_pools)(const char *isa, const OF(fc_kernels) * f) {
   fc_pool g = random_pool();
@@ -432,6 +443,7 @@ static void OF(check)(const char *isa, const OF(fc_kernels) * f) {
   for (int i = 0; i < 400; ++i) OF(check_pools)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_blocks)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_depthwise)(isa, f);
+  for (int i = 0; i < 200; ++i) OF(check_merge)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_patches)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_soft_pools)(isa, f);
 }

@@ -123,8 +123,10 @@ def _depthwise(spec, input, weight, bias, out, activation):
 
 
 def _depthwise_input(spec, grad_output, weight, out):
-    turned = np.ascontiguousarray(weight[:, :, ::-1, ::-1])
-    _conv.depthwise_input(spec.geometry, grad_output, turned, out, *_how())
+    rows, cols = spec.stride
+    residues = [weight[:, :, a::rows, b::cols] for a in range(rows) for b in range(cols)]
+    parts = np.concatenate([part[:, :, ::-1, ::-1].ravel() for part in residues])
+    _conv.depthwise_input(spec.geometry, grad_output, parts, out, *_how())
 
 
 def _one_channel(spec):
@@ -140,8 +142,6 @@ def _one_filter(spec):
     """Why its gradient with respect to the input does not."""
     if spec.K != spec.groups:
         return f"a channel has {spec.K // spec.groups} filters, not 1"
-    if spec.stride != (1, 1):
-        return f"the stride is {spec.stride}, not 1"
     return _one_channel(spec)
 
 

@@ -42,7 +42,7 @@ def depthwise(
 def depthwise_input(
     geometry: tuple[int, ...],
     grad_output: np.ndarray,
-    flipped: np.ndarray,
+    parts: np.ndarray,
     out: np.ndarray,
     isa: int,
     threads: int,

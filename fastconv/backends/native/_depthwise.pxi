@@ -153,20 +153,143 @@ cdef int depthwise_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :
                             first, &out[0, 0, 0, 0], threads)
 
 
-cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy,
-                            const real[:, :, :, ::1] flipped, real[:, :, :, :] dx, int isa,
-                            int threads) except -1:
+# The gradient with respect to the input, for one filter a channel.  Input row h = u * stride + a - top
+# meets the taps r = a + j * stride of output rows u - j: for each residue (a, b) of the stride a
+# correlation of the output's gradient with that part of the filter, turned round.  A block is a range
+# of u, with all residues; merge_rows puts the columns of a row's residues beside each other.
+cdef struct TurnedPlan:
+    PlanePlan x         # of the output's gradient: how it is staged
+    ptrdiff_t stride_h, stride_w, top, left, height, width      # of the input
+    ptrdiff_t n_u, n_v, taps_h, taps_w                          # taps of residue 0, the most
+    ptrdiff_t y_pitch
+    size_t y_size, row_size
+
+
+cdef inline ptrdiff_t residue_taps(ptrdiff_t taps, ptrdiff_t residue, ptrdiff_t stride) noexcept nogil:
+    return imax(ceil_div(taps - residue, stride), 0)
+
+
+cdef inline void merge_row(const fc_isa* isa, const TurnedPlan* plan, const real* x,
+                           ptrdiff_t x_pitch, real* y) noexcept nogil:
+    if real is float:
+        isa.f32.merge_rows(plan.width, plan.left, plan.stride_w, x, x_pitch, y)
+    else:
+        isa.f64.merge_rows(plan.width, plan.left, plan.stride_w, x, x_pitch, y)
+
+
+cdef void turned_block(const fc_isa* isa, TurnedPlan* plan, const real* dy, const int32_t* at,
+                       const real* w, real* dx, ptrdiff_t item, char* scratch) noexcept nogil:
+    """One channel's input rows of a block of u."""
+    cdef PlanePlan* xp = &plan.x
+    cdef PlanePlan part = plan.x
+    cdef real* xs = <real*>scratch
+    cdef real* ys = <real*>(scratch + xp.x_size)
+    cdef real* row = <real*>(scratch + xp.x_size + plan.y_size)
+    cdef ptrdiff_t u0 = item % xp.n_pb * xp.pb
+    cdef ptrdiff_t c = item // xp.n_pb % xp.channels
+    cdef ptrdiff_t image = item // xp.n_pb // xp.channels
+    cdef ptrdiff_t rows = imin(xp.pb, plan.n_u - u0), a, b, u, h, q, taps_h, taps_w, size
+    cdef ptrdiff_t first = u0 - (plan.taps_h - 1), n_rows = rows + plan.taps_h - 1, i
+    cdef ptrdiff_t above = imin(imax(-first, 0), n_rows)
+    cdef ptrdiff_t inside = imax(imin(xp.height - first, n_rows), above)
+    cdef const real* plane = dy + image * xp.xn + c * xp.xc + (first + above) * xp.xh
+    cdef const real* w_part = w
+    cdef real* to
+    if xp.xw == 1:
+        split_rows(isa, xp, above, inside - above, n_rows - inside, plane, xs)
+    else:
+        memset(xs, 0, n_rows * xp.pitch * sizeof(real))
+        for i in range(inside - above):
+            stage_run(plane + i * xp.xh, xp.xw, xp.width, 0, 1, xp.phase - xp.lead,
+                      xs + (above + i) * xp.pitch + xp.lead)
+    for a in range(plan.stride_h):
+        taps_h = residue_taps(xp.kernel_h, a, plan.stride_h)
+        for b in range(plan.stride_w):
+            taps_w = residue_taps(xp.kernel_w, b, plan.stride_w)
+            size = taps_h * taps_w
+            part.kernel_h, part.kernel_w = taps_h, taps_w
+            to = ys + b * rows * plan.y_pitch
+            if size:
+                depthwise_rows(isa, &part, rows, xs + (plan.taps_h - taps_h) * xp.pitch,
+                               at + plan.taps_w - taps_w, w_part + c * size, 0, to, plan.y_pitch)
+            else:
+                memset(to, 0, rows * plan.y_pitch * sizeof(real))
+            w_part += xp.channels * size
+        for u in range(rows):
+            h = (u0 + u) * plan.stride_h + a - plan.top
+            if h < 0 or h >= plan.height:
+                continue
+            to = dx + image * xp.on + c * xp.oc + h * xp.oh
+            if xp.ow == 1:
+                merge_row(isa, plan, ys + u * plan.y_pitch, rows * plan.y_pitch, to)
+            else:
+                merge_row(isa, plan, ys + u * plan.y_pitch, rows * plan.y_pitch, row)
+                for q in range(plan.width):
+                    to[q * xp.ow] = row[q]
+
+
+cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy, const real[::1] parts,
+                            real[:, :, :, :] dx, int isa_index, int threads) except -1:
+    cdef const fc_isa* isa = isa_table(isa_index)
     cdef Geometry g = read_geometry(fields)
-    cdef PlanePlan plan
-    plan.images, plan.channels, plan.filters = g.images, g.channels, 1
-    plan.kernel_h, plan.kernel_w, plan.stride_h, plan.stride_w = g.kernel_h, g.kernel_w, 1, 1
-    plan.top, plan.left = g.kernel_h - 1 - g.top, g.kernel_w - 1 - g.left
-    plan.height, plan.width = g.out_h, g.out_w
-    plan.out_h, plan.out_w, plan.activation = g.height, g.width, 0
-    element_strides(dy.strides, sizeof(real), &plan.xn)
-    element_strides(dx.strides, sizeof(real), &plan.on)
-    return depthwise_planes(isa_table(isa), &plan, &dy[0, 0, 0, 0], &flipped[0, 0, 0, 0],
-                            <const real*>NULL, &dx[0, 0, 0, 0], threads)
+    cdef TurnedPlan plan
+    cdef PlanePlan* xp = &plan.x
+    cdef ptrdiff_t lanes, items, item, s
+    if sizeof(real) == 4:
+        lanes = isa.f32.lanes
+    else:
+        lanes = isa.f64.lanes
+    memset(&plan, 0, sizeof(TurnedPlan))
+    xp.images, xp.channels, xp.filters = g.images, g.channels, 1
+    xp.kernel_h, xp.kernel_w, xp.stride_h, xp.stride_w = g.kernel_h, g.kernel_w, 1, 1
+    xp.height, xp.width = g.out_h, g.out_w
+    plan.stride_h, plan.stride_w, plan.top, plan.left = g.stride_h, g.stride_w, g.top, g.left
+    plan.height, plan.width = g.height, g.width
+    plan.taps_h = residue_taps(g.kernel_h, 0, g.stride_h)
+    plan.taps_w = residue_taps(g.kernel_w, 0, g.stride_w)
+    plan.n_u = (g.height - 1 + g.top) // g.stride_h + 1
+    plan.n_v = (g.width - 1 + g.left) // g.stride_w + 1
+    element_strides(dy.strides, sizeof(real), &xp.xn)
+    element_strides(dx.strides, sizeof(real), &xp.on)
+    # column v and the last tap of any residue meet at lead + v
+    xp.lead = ceil_div(plan.taps_w - 1, lanes) * lanes
+    xp.out_w = plan.n_v
+    plan.y_pitch = ceil_div(plan.n_v, lanes) * lanes + 2 * lanes
+    xp.phase = xp.lead + ceil_div(imax(plan.y_pitch, g.out_w), lanes) * lanes
+    xp.pitch = xp.phase
+    xp.pb = PLANE_BYTES // <ptrdiff_t>sizeof(real) // xp.pitch - plan.taps_h
+    items = xp.images * xp.channels
+    if 2 * items * g.kernel_h * g.kernel_w * g.out_h * g.out_w < SERIAL_FLOPS:
+        threads = 1
+    if items < 4 * threads:
+        xp.pb = imin(xp.pb, ceil_div(plan.n_u, ceil_div(4 * threads, imax(items, 1))))
+    xp.pb = block_of(plan.n_u, imax(xp.pb, 8))
+    xp.n_pb = ceil_div(plan.n_u, xp.pb)
+    items *= xp.n_pb
+    xp.at_size = rounded(plan.taps_w * sizeof(int32_t))
+    xp.x_size = rounded((xp.pb + plan.taps_h - 1) * xp.pitch * sizeof(real))
+    plan.y_size = rounded(g.stride_w * xp.pb * plan.y_pitch * sizeof(real))
+    plan.row_size = rounded(plan.width * sizeof(real)) if xp.ow != 1 else 0
+    xp.scratch = xp.x_size + plan.y_size + plan.row_size
+    threads = <int>imin(threads, imax(items, 1))
+    cdef Workspace space = take_workspace(xp.at_size + threads * xp.scratch)
+    cdef int32_t* at = <int32_t*>space.aligned()
+    cdef char* scratch = space.aligned() + xp.at_size
+    cdef const real* from_dy = &dy[0, 0, 0, 0]
+    cdef const real* w = &parts[0]
+    cdef real* to = &dx[0, 0, 0, 0]
+    with nogil:
+        for s in range(plan.taps_w):
+            at[s] = <int32_t>(xp.lead - (plan.taps_w - 1) + s)
+        if threads == 1:
+            for item in range(items):
+                turned_block(isa, &plan, from_dy, at, w, to, item, scratch)
+        else:
+            for item in prange(items, num_threads=threads, schedule="static"):
+                turned_block(isa, &plan, from_dy, at, w, to, item,
+                             scratch + xp.scratch * threadid())
+    give_workspace(space, threads)
+    return 0
 
 
 def depthwise(tuple geometry, x, weight, bias, out, int activation, int isa, int threads):
@@ -177,9 +300,13 @@ def depthwise(tuple geometry, x, weight, bias, out, int activation, int isa, int
         depthwise_of[double](geometry, x, weight, bias, out, activation, isa, threads)
 
 
-def depthwise_input(tuple geometry, grad_output, flipped, out, int isa, int threads):
-    """conv2d_input at stride 1 with one filter a channel, which comes turned by 180 degrees."""
+def depthwise_input(tuple geometry, grad_output, parts, out, int isa, int threads):
+    """conv2d_input with one filter a channel and dilation 1.
+
+    `parts` holds, for each residue (a, b) of the stride, the filters' taps a, a + stride, ... by
+    b, b + stride, ..., turned by 180 degrees.
+    """
     if out.itemsize == 4:
-        depthwise_input_of[float](geometry, grad_output, flipped, out, isa, threads)
+        depthwise_input_of[float](geometry, grad_output, parts, out, isa, threads)
     else:
-        depthwise_input_of[double](geometry, grad_output, flipped, out, isa, threads)
+        depthwise_input_of[double](geometry, grad_output, parts, out, isa, threads)

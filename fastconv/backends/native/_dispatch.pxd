@@ -52,6 +52,8 @@ cdef extern from "fastconv.h" nogil:
                           ptrdiff_t) noexcept nogil
         void (*split_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
                            const float*, ptrdiff_t, float*, ptrdiff_t) noexcept nogil
+        void (*merge_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t,
+                           float*) noexcept nogil
         void (*sum_lanes)(ptrdiff_t, const float*, float*) noexcept nogil
         void (*relu)(ptrdiff_t, const float*, float*) noexcept nogil
         void (*sigmoid)(ptrdiff_t, const float*, float*) noexcept nogil
@@ -104,6 +106,8 @@ cdef extern from "fastconv.h" nogil:
                           ptrdiff_t) noexcept nogil
         void (*split_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
                            const double*, ptrdiff_t, double*, ptrdiff_t) noexcept nogil
+        void (*merge_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t,
+                           double*) noexcept nogil
         void (*sum_lanes)(ptrdiff_t, const double*, double*) noexcept nogil
         void (*relu)(ptrdiff_t, const double*, double*) noexcept nogil
         void (*sigmoid)(ptrdiff_t, const double*, double*) noexcept nogil
