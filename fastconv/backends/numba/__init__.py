@@ -163,6 +163,47 @@ _CONV = tuple(
 )
 
 
+def _one_channel(spec):
+    """Why a convolution does not go plane by plane."""
+    if spec.C != spec.groups:
+        return f"a group has {spec.C // spec.groups} input channels, not 1"
+    if spec.dilation != (1, 1):
+        return f"the dilation is {spec.dilation}, not 1"
+    return None
+
+
+def _one_filter(spec):
+    """Why its gradient with respect to the input does not."""
+    if spec.K != spec.groups:
+        return f"a channel has {spec.K // spec.groups} filters, not 1"
+    if spec.stride != (1, 1):
+        return f"the stride is {spec.stride}, not 1"
+    return _one_channel(spec)
+
+
+def _depthwise(spec, input, weight, bias, out, activation):
+    _kernels("_depthwise").conv2d(spec, input, weight, bias, out, activation, _threads())
+
+
+def _depthwise_input(spec, grad_output, weight, out):
+    _kernels("_depthwise").conv2d_input(spec, grad_output, weight, out, _threads())
+
+
+def _plane_cost(pixels):
+    def cost(spec):
+        return spec.N * spec.groups * pixels(spec) * (spec.K // spec.groups * spec.R * spec.S + 4)
+
+    return cost
+
+
+_DEPTHWISE = (
+    _row("conv2d", "depthwise", _one_channel, _plane_cost(lambda s: s.P * s.Q), _depthwise),
+    _row(
+        "conv2d_input", "depthwise", _one_filter, _plane_cost(lambda s: s.H * s.W), _depthwise_input
+    ),
+)
+
+
 def _plane(name, module="_planes"):
     def run(spec, *arrays):
         getattr(_kernels(module), name)(spec, *arrays, _threads())
@@ -202,4 +243,4 @@ _PLANES = tuple(
     )
 )
 
-ROWS = _CONV + _PLANES
+ROWS = _CONV + _DEPTHWISE + _PLANES
