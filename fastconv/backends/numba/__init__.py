@@ -189,17 +189,26 @@ def _depthwise_input(spec, grad_output, weight, out):
     _kernels("_depthwise").conv2d_input(spec, grad_output, weight, out, _threads())
 
 
-def _plane_cost(pixels):
+ROW_STEP = 64  # columns that the method "depthwise" does at a time
+
+
+def _plane_cost(plane):
     def cost(spec):
-        return spec.N * spec.groups * pixels(spec) * (spec.K // spec.groups * spec.R * spec.S + 4)
+        rows, cols = plane(spec)
+        pixels = rows * -(-cols // ROW_STEP) * ROW_STEP
+        return spec.N * spec.groups * pixels * (spec.K // spec.groups * spec.R * spec.S + 4)
 
     return cost
 
 
 _DEPTHWISE = (
-    _row("conv2d", "depthwise", _one_channel, _plane_cost(lambda s: s.P * s.Q), _depthwise),
+    _row("conv2d", "depthwise", _one_channel, _plane_cost(lambda s: (s.P, s.Q)), _depthwise),
     _row(
-        "conv2d_input", "depthwise", _one_filter, _plane_cost(lambda s: s.H * s.W), _depthwise_input
+        "conv2d_input",
+        "depthwise",
+        _one_filter,
+        _plane_cost(lambda s: (s.H, s.W)),
+        _depthwise_input,
     ),
 )
 
