@@ -13,6 +13,8 @@
 enum {
   FC_TILE_M = 8, /* rows (output channels) of the largest register tile of any ISA */
   FC_TILE_V = 4, /* vectors (output pixels) of the widest one */
+  FC_PANEL_M = 6, /* rows (output pixels) of a panel's tile */
+  FC_PANEL_V = 4, /* vectors (output channels) of the widest one */
   FC_DOT_M = 6,
   FC_DOT_V = 5,
   FC_MAX_LANES = 16, /* elements of the widest vector of any ISA */
@@ -22,6 +24,8 @@ enum {
 #define FC_TILE_ARGS(T)                                                                          \
   (ptrdiff_t depth, const T *w, ptrdiff_t w_pitch, const T *x, const int32_t *off,               \
    const int32_t *at, const T *bias, T *y, ptrdiff_t y_pitch)
+/* kernels/panel.h */
+#define FC_PANEL_ARGS(T) FC_TILE_ARGS(T)
 /* kernels/dot.h */
 #define FC_DOT_ARGS(T)                                                                           \
   (ptrdiff_t rows, ptrdiff_t n, const T *a, ptrdiff_t a_row, ptrdiff_t a_pitch, const T *b,      \
@@ -114,6 +118,8 @@ typedef struct {
     int tile_m;                    /* rows of this ISA's tile, 1..FC_TILE_M */                   \
     int tile_v[FC_TILE_M + 1];     /* vectors of the widest tile with m rows */                  \
     fc_tile_##S tile[FC_TILE_M][FC_TILE_V]; /* [m - 1][v - 1] */                                 \
+    int panel_v;                   /* vectors of a panel; a panel's tile has up to FC_PANEL_M rows */\
+    fc_tile_##S panel[FC_PANEL_M][FC_PANEL_V]; /* [m - 1][v - 1] */                              \
     int dot_m;                     /* rows of its largest inner-product tile */                  \
     int dot_v[FC_DOT_M + 1];       /* vectors of the widest one with m rows */                   \
     fc_dot_##S dot[FC_DOT_M][FC_DOT_V];     /* [m - 1][v - 1] */                                 \

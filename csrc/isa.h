@@ -22,6 +22,11 @@
 #define FC_V4(X, M) FC_V3(X, M) X(M, 4)
 #define FC_V5(X, M) FC_V4(X, M) X(M, 5)
 
+/* all tiles of a panel with up to 2 or 4 vectors */
+#define FC_M6(X, V) X(1, V) X(2, V) X(3, V) X(4, V) X(5, V) X(6, V)
+#define FC_PANELS_2(X) FC_M6(X, 1) FC_M6(X, 2)
+#define FC_PANELS_4(X) FC_PANELS_2(X) FC_M6(X, 3) FC_M6(X, 4)
+
 extern const fc_isa fc_isa_portable;
 #if FC_X86
 extern const fc_isa fc_isa_avx2, fc_isa_avx512;

@@ -14,6 +14,9 @@
 #define FC_TILES(X) FC_V3(X, 1) FC_V3(X, 2) FC_V3(X, 3) FC_V3(X, 4) FC_V2(X, 5) FC_V2(X, 6)
 #define FC_ISA_TILE_M 6
 #define FC_ISA_TILE_V {0, 3, 3, 3, 3, 2, 2}
+/* 6 x 2: 12 accumulators, 2 weights and an input of 16 registers */
+#define FC_PANELS(X) FC_PANELS_2(X)
+#define FC_ISA_PANEL_V 2
 #define FC_DOTS(X) FC_V4(X, 1) FC_V4(X, 2) FC_V3(X, 3)
 #define FC_ISA_DOT_M 3
 #define FC_ISA_DOT_V {0, 4, 4, 3}

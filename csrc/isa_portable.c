@@ -7,6 +7,8 @@
 #define FC_TILES(X) FC_V3(X, 1) FC_V3(X, 2) FC_V3(X, 3) FC_V2(X, 4)
 #define FC_ISA_TILE_M 4
 #define FC_ISA_TILE_V {0, 3, 3, 3, 2}
+#define FC_PANELS(X) FC_PANELS_2(X)
+#define FC_ISA_PANEL_V 2
 #define FC_DOTS(X) FC_V4(X, 1) FC_V4(X, 2) FC_V3(X, 3)
 #define FC_ISA_DOT_M 3
 #define FC_ISA_DOT_V {0, 4, 4, 3}

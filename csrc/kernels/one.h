@@ -4,6 +4,7 @@
 #include "dot.h"
 #include "lanes.h"
 #include "pack.h"
+#include "panel.h"
 #include "patches.h"
 #include "depthwise.h"
 #include "pool.h"
@@ -11,9 +12,11 @@
 #include "tile.h"
 
 FC_TILES(FC_TILE_OF)
+FC_PANELS(FC_PANEL_OF)
 FC_DOTS(FC_DOT_OF)
 
 #define FC_TILE_ENTRY(M, V) .tile[M - 1][V - 1] = FC_TILE(M, V),
+#define FC_PANEL_ENTRY(M, V) .panel[M - 1][V - 1] = FC_PANEL(M, V),
 #define FC_DOT_ENTRY(M, V) .dot[M - 1][V - 1] = FC_DOT(M, V),
 #define FC_TABLE_NAME FN(fc_table)
 
@@ -26,6 +29,8 @@ static const fc_kernels_f32 FC_TABLE_NAME = {
     .tile_m = FC_ISA_TILE_M,
     .tile_v = FC_ISA_TILE_V,
     FC_TILES(FC_TILE_ENTRY)
+    .panel_v = FC_ISA_PANEL_V,
+    FC_PANELS(FC_PANEL_ENTRY)
     .dot_m = FC_ISA_DOT_M,
     .dot_v = FC_ISA_DOT_V,
     FC_DOTS(FC_DOT_ENTRY)

@@ -61,6 +61,36 @@ static void OF(check_tile)(const char *isa, const OF(fc_kernels) * f) {
       }
 }
 
+static void OF(check_panel)(const char *isa, const OF(fc_kernels) * f) {
+  for (int m = 1; m <= FC_PANEL_M; ++m)
+    for (int v = 1; v <= f->panel_v; ++v)
+      for (int bias_given = 0; bias_given < 2; ++bias_given) {
+        const ptrdiff_t width = v * f->lanes, depth = between(0, 9), w_pitch = width + between(0, 3);
+        const ptrdiff_t y_pitch = width + between(0, 5), n_y = (m - 1) * y_pitch + width;
+        int32_t *off = room(depth * 4), *at = room(m * 4), reach = 0, farthest = 0;
+        for (ptrdiff_t k = 0; k < depth; ++k) {
+          off[k] = (int32_t)between(0, 40);
+          if (off[k] > reach) reach = off[k];
+        }
+        for (int i = 0; i < m; ++i) {
+          at[i] = (int32_t)between(0, 90);
+          if (at[i] > farthest) farthest = at[i];
+        }
+        T *x = OF(integers)(depth ? reach + farthest + 1 : 0);
+        T *w = OF(integers)(depth ? (depth - 1) * w_pitch + width : 0);
+        T *bias = OF(integers)(width), *y = OF(integers)(n_y), *wanted = OF(copy)(y, n_y);
+        for (int i = 0; i < m; ++i)
+          for (int j = 0; j < width; ++j) {
+            T *sum = wanted + i * y_pitch + j;
+            if (bias_given) *sum = bias[j];
+            for (ptrdiff_t k = 0; k < depth; ++k) *sum += x[at[i] + off[k]] * w[k * w_pitch + j];
+          }
+        f->panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias_given ? bias : NULL, y, y_pitch);
+        OF(same)(isa, "panel", y, wanted, n_y);
+        free(off), free(at), free(x), free(w), free(bias), free(y), free(wanted);
+      }
+}
+
 static void OF(check_dot)(const char *isa, const OF(fc_kernels) * f) {
   for (int m = 1; m <= f->dot_m; ++m)
     for (int v = 1; v <= f->dot_v[m]; ++v)
@@ -434,6 +464,7 @@ static void OF(check_soft_pools)(const char *isa, const OF(fc_kernels) * f) {
 
 static void OF(check)(const char *isa, const OF(fc_kernels) * f) {
   OF(check_tile)(isa, f);
+  OF(check_panel)(isa, f);
   OF(check_dot)(isa, f);
   for (int i = 0; i < 8; ++i) {
     OF(check_lanes)(isa, f);

@@ -6,6 +6,7 @@ cdef extern from "fastconv.h" nogil:
     enum:
         FC_TILE_M
         FC_TILE_V
+        FC_PANEL_M
         FC_DOT_M
         FC_DOT_V
 
@@ -40,6 +41,8 @@ cdef extern from "fastconv.h" nogil:
         int tile_m
         int[9] tile_v
         fc_tile_f32[8][4] tile
+        int panel_v
+        fc_tile_f32[6][4] panel
         int dot_m
         int[7] dot_v
         fc_dot_f32[6][5] dot
@@ -94,6 +97,8 @@ cdef extern from "fastconv.h" nogil:
         int tile_m
         int[9] tile_v
         fc_tile_f64[8][4] tile
+        int panel_v
+        fc_tile_f64[6][4] panel
         int dot_m
         int[7] dot_v
         fc_dot_f64[6][5] dot
