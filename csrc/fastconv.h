@@ -32,7 +32,8 @@ enum {
    ptrdiff_t b_row, const int32_t *at, ptrdiff_t b_step, T *acc)
 /* kernels/lanes.h */
 #define FC_GATHER_ARGS(T) (ptrdiff_t n, int images, const T *x, ptrdiff_t x_image, T *y)
-#define FC_SCATTER_ARGS(T) (ptrdiff_t n, int images, const T *x, T *y, ptrdiff_t y_image)
+#define FC_SCATTER_ARGS(T) \
+  (ptrdiff_t n, int images, const T *x, ptrdiff_t x_pitch, T *y, ptrdiff_t y_image)
 /* kernels/pack.h */
 #define FC_PACK_ARGS(T)                                                                          \
   (int m, ptrdiff_t depth, const T *w, ptrdiff_t w_m, const ptrdiff_t *off, T *y, ptrdiff_t y_pitch)

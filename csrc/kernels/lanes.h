@@ -1,9 +1,10 @@
 /* Into and out of the layout with VL images in the lanes.
  *
  *   gather:   y[i][l] = l < images ? x[l][i] : 0        i < n
- *   scatter:  y[l][i] = x[i][l]                         l < images
+ *   scatter:  y[l][i] = x[i][l]                         l < images, i < n
  *
- * The images' rows of n elements lie x_image (y_image) apart; the lane side is packed [n][VL].
+ * The images' rows of n elements lie x_image (y_image) apart; the lane side has vectors, x_pitch apart
+ * where they are read, else packed [n][VL].  Channels serve as well as images.
  * Nothing may alias.
  */
 FC_KERNEL void FN(fc_gather_lanes) FC_GATHER_ARGS(FC_T) {
@@ -35,9 +36,9 @@ FC_KERNEL void FN(fc_scatter_lanes) FC_SCATTER_ARGS(FC_T) {
     vec row[VL];
     if (FC_LIKELY(here == VL)) {
 #pragma GCC unroll 16
-      for (int c = 0; c < VL; ++c) row[c] = load(x + (i + c) * VL);
+      for (int c = 0; c < VL; ++c) row[c] = load(x + (i + c) * x_pitch);
     } else {
-      for (int c = 0; c < VL; ++c) row[c] = c < here ? load(x + (i + c) * VL) : (vec){0};
+      for (int c = 0; c < VL; ++c) row[c] = c < here ? load(x + (i + c) * x_pitch) : (vec){0};
     }
     transpose(row);
     if (FC_LIKELY(images == VL && here == VL)) {

@@ -133,8 +133,12 @@ static void OF(check_lanes)(const char *isa, const OF(fc_kernels) * f) {
     T *back = OF(integers)(spread), *as_was = OF(copy)(back, spread);
     for (int l = 0; l < images; ++l)
       for (ptrdiff_t i = 0; i < n; ++i) as_was[l * pitch + i] = y[i * lanes + l];
-    f->scatter_lanes(n, images, y, back, pitch);
+    const ptrdiff_t apart = lanes + between(0, 3);
+    T *vectors = OF(integers)((n - 1) * apart + lanes);
+    for (ptrdiff_t i = 0; i < n; ++i) memcpy(vectors + i * apart, y + i * lanes, (size_t)lanes * sizeof(T));
+    f->scatter_lanes(n, images, vectors, apart, back, pitch);
     OF(same)(isa, "scatter_lanes", back, as_was, spread);
+    free(vectors);
     T *sums = OF(integers)(n), *sums_wanted = OF(copy)(sums, n);
     for (ptrdiff_t i = 0; i < n; ++i) {
       sums_wanted[i] = 0;

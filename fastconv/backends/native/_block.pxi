@@ -141,7 +141,7 @@ cdef void block_group(const fc_isa* isa, const Plan* plan, int activation, int p
                             activate(isa, activation, rows * cols * lanes, y_tile + m * plane)
     for k in range(plan.groups * plan.co):
         pool_lanes(isa, pool, windows, y + k * plane, pooled)
-        scatter_lanes(isa, small, images, pooled,
+        scatter_lanes(isa, small, images, pooled, lanes,
                       out + (image * plan.groups * plan.co + k) * small,
                       plan.groups * plan.co * small)
 

@@ -152,12 +152,12 @@ cdef inline void gather_lanes(const fc_isa* isa, ptrdiff_t n, int images, const 
         isa.f64.gather_lanes(n, images, x, x_image, y)
 
 
-cdef inline void scatter_lanes(const fc_isa* isa, ptrdiff_t n, int images, const real* x, real* y,
-                               ptrdiff_t y_image) noexcept nogil:
+cdef inline void scatter_lanes(const fc_isa* isa, ptrdiff_t n, int images, const real* x,
+                               ptrdiff_t x_pitch, real* y, ptrdiff_t y_image) noexcept nogil:
     if real is float:
-        isa.f32.scatter_lanes(n, images, x, y, y_image)
+        isa.f32.scatter_lanes(n, images, x, x_pitch, y, y_image)
     else:
-        isa.f64.scatter_lanes(n, images, x, y, y_image)
+        isa.f64.scatter_lanes(n, images, x, x_pitch, y, y_image)
 
 
 cdef inline void pack(const fc_isa* isa, int m, ptrdiff_t depth, const real* w, ptrdiff_t w_m,
@@ -569,13 +569,13 @@ cdef void emit(const fc_isa* isa, const Plan* plan, ptrdiff_t image, int images,
     to += p0 * oh + q0 * ow
     if plan.mode == LANES:
         if ow == 1 and oh == cols:
-            scatter_lanes(isa, rows * cols, images, y, to, plan.on)
+            scatter_lanes(isa, rows * cols, images, y, plan.lanes, to, plan.on)
             return
         for p in range(rows):
             if ow == 1:
-                scatter_lanes(isa, cols, images, y + p * per_row, to + p * oh, plan.on)
+                scatter_lanes(isa, cols, images, y + p * per_row, plan.lanes, to + p * oh, plan.on)
             else:
-                scatter_lanes(isa, cols, images, y + p * per_row, run, cols)
+                scatter_lanes(isa, cols, images, y + p * per_row, plan.lanes, run, cols)
                 for l in range(images):
                     for j in range(cols):
                         to[l * plan.on + p * oh + j * ow] = run[l * cols + j]
