@@ -31,10 +31,13 @@ FC_INLINE void FN(fc_take_of)(const int finite, ptrdiff_t n, const FC_T *x, ptrd
     const int rest = (int)(n - i);
     if (rest) store_n(y + i, rest, FN(fc_taken)(finite, load_n(x + i, rest, (vec){0})));
   } else if (x_col == 1 && stride == 2) {
-    for (ptrdiff_t i = 0; i < n; i += VL) {
+    ptrdiff_t i = 0;
+    for (; n - i > VL; i += VL)
+      store(y + i, FN(fc_taken)(finite, evens(load(x + 2 * i), load(x + 2 * i + VL))));
+    if (i < n) {
       vec a, b;
       FN(fc_load_pairs)(x + 2 * i, FN(fc_pair_pixels)(n - i), &a, &b);
-      store_n(y + i, n - i < VL ? (int)(n - i) : VL, FN(fc_taken)(finite, evens(a, b)));
+      store_n(y + i, (int)(n - i), FN(fc_taken)(finite, evens(a, b)));
     }
   } else {
     for (ptrdiff_t i = 0; i < n; ++i) y[i] = FN(fc_taken1)(finite, x[i * stride * x_col]);

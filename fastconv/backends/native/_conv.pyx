@@ -22,7 +22,7 @@ from libc.stdint cimport int32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from fastconv.backends.native._dispatch cimport fc_isa, isa_table
+from fastconv.backends.native._dispatch cimport FC_PANEL_M, fc_isa, isa_table
 
 ctypedef fused real:
     float
@@ -39,6 +39,7 @@ cdef enum:
     IM2COL = 1
     POINTWISE = 2
     LANES_ALWAYS = 3        # not a method: the images are in the lanes already
+    WIDE = 4
 
 # Blocks are sized for caches that every machine of the last decade has: weights and inputs of a tile
 # in 32 KiB, a staged block in 256 KiB.
@@ -79,16 +80,22 @@ cdef Workspace take_workspace(size_t size):
         space = <Workspace>_kept.pop()
     except IndexError:
         space = Workspace.__new__(Workspace)
-    if space.size < size:
-        free(space.memory)
-        space.size = 0
-        space.memory = <char*>malloc(size + CACHE_LINE)
-        if space.memory == NULL:
-            raise MemoryError(f"no memory for a workspace of {size} bytes")
-        # what lies between and behind staged rows is multiplied, never kept: let it be numbers
-        memset(space.memory, 0, size + CACHE_LINE)
-        space.size = size
+    grow_workspace(space, size)
     return space
+
+
+cdef int grow_workspace(Workspace space, size_t size) except -1:
+    if space.size >= size:
+        return 0
+    free(space.memory)
+    space.size = 0
+    space.memory = <char*>malloc(size + CACHE_LINE)
+    if space.memory == NULL:
+        raise MemoryError(f"no memory for a workspace of {size} bytes")
+    # what lies between and behind staged rows is multiplied, never kept: let it be numbers
+    memset(space.memory, 0, size + CACHE_LINE)
+    space.size = size
+    return 0
 
 
 cdef void give_workspace(Workspace space, int threads):
@@ -284,8 +291,17 @@ cdef Side side_of(const Axis* axis, ptrdiff_t block, bint phases) noexcept nogil
     return side
 
 
-cdef inline void stage_run(const real* row, ptrdiff_t pitch, ptrdiff_t n_in, ptrdiff_t first,
-                           ptrdiff_t step, ptrdiff_t length, real* to) noexcept nogil:
+cdef inline void take(const fc_isa* isa, ptrdiff_t n, const real* x, ptrdiff_t x_col,
+                      ptrdiff_t stride, real* y) noexcept nogil:
+    if real is float:
+        isa.f32.take(n, x, x_col, stride, y)
+    else:
+        isa.f64.take(n, x, x_col, stride, y)
+
+
+cdef inline void stage_run(const fc_isa* isa, const real* row, ptrdiff_t pitch, ptrdiff_t n_in,
+                           ptrdiff_t first, ptrdiff_t step, ptrdiff_t length,
+                           real* to) noexcept nogil:
     """to[j] = row[(first + j * step) * pitch], zero outside [0, n_in)."""
     cdef ptrdiff_t begin = imin(ceil_div(-first, step), length) if first < 0 else 0
     cdef ptrdiff_t end = imin((n_in - 1 - first) // step + 1, length) if first < n_in else 0
@@ -296,10 +312,7 @@ cdef inline void stage_run(const real* row, ptrdiff_t pitch, ptrdiff_t n_in, ptr
     if step * pitch == 1:
         memcpy(to + begin, row + first + begin, (end - begin) * sizeof(real))
     else:
-        row += first * pitch
-        step *= pitch
-        for j in range(begin, end):
-            to[j] = row[j * step]
+        take(isa, end - begin, row + (first + begin * step) * pitch, pitch, step, to + begin)
     for j in range(end, length):
         to[j] = 0
 
@@ -460,11 +473,11 @@ cdef void stage(const fc_isa* isa, const Plan* plan, const real* x, ptrdiff_t im
                     stage_run_lanes(isa, plan.lanes, images, from_row, plan.xn, plan.xw, col.n_in,
                                     first, step, plan.col_side.length, to_row + piece * plan.piece)
                 else:
-                    stage_run(from_row, plan.xw, col.n_in, first, step, plan.col_side.length,
+                    stage_run(isa, from_row, plan.xw, col.n_in, first, step, plan.col_side.length,
                               to_row + piece * plan.piece)
 
 
-cdef void patch_run(const Plan* plan, const real* plane, ptrdiff_t tr, ptrdiff_t tc, ptrdiff_t i0,
+cdef void patch_run(const fc_isa* isa, const Plan* plan, const real* plane, ptrdiff_t tr, ptrdiff_t tc, ptrdiff_t i0,
                     ptrdiff_t n, real* to) noexcept nogil:
     """What tap (tr, tc) sees at the n output pixels from flat position i0 on."""
     cdef const Axis* row = &plan.row
@@ -477,14 +490,14 @@ cdef void patch_run(const Plan* plan, const real* plane, ptrdiff_t tr, ptrdiff_t
             for j in range(here):
                 to[done + j] = 0
         else:
-            stage_run(plane + y * plan.xh, plan.xw, col.n_in,
+            stage_run(isa, plane + y * plan.xh, plan.xw, col.n_in,
                       col.start + q * col.step + tc * col.tap_step, col.step, here, to + done)
         done += here
         q = 0
         p += 1
 
 
-cdef void stage_patches(const Plan* plan, const real* x, ptrdiff_t image, ptrdiff_t group,
+cdef void stage_patches(const fc_isa* isa, const Plan* plan, const real* x, ptrdiff_t image, ptrdiff_t group,
                         ptrdiff_t c0, ptrdiff_t channels, ptrdiff_t i0, ptrdiff_t n, real* run,
                         real* to) noexcept nogil:
     """PATCHES: panels [vector of pixels][k][VL], k over (row tap, channel, column tap)."""
@@ -497,7 +510,7 @@ cdef void stage_patches(const Plan* plan, const real* x, ptrdiff_t image, ptrdif
         for c in range(channels):
             plane = x + image * plan.xn + (group * plan.ci + c0 + c) * plan.xc
             for tc in range(plan.col.n_taps):
-                patch_run(plan, plane, tr, tc, i0, n, run)
+                patch_run(isa, plan, plane, tr, tc, i0, n, run)
                 for j in range(n_vec):
                     memcpy(to + (j * depth + k) * lanes, run + j * lanes, lanes * sizeof(real))
                 k += 1
@@ -705,7 +718,7 @@ cdef void correlate_block(const fc_isa* isa, const Plan* plan, const real* x,
         channels = imin(plan.cb, plan.ci - c0)
         off_block = tables.off if channels == plan.cb else tables.off_last
         if plan.mode == PATCHES:
-            stage_patches(plan, x, image, group, c0, channels, p0, rows, run, xs)
+            stage_patches(isa, plan, x, image, group, c0, channels, p0, rows, run, xs)
             for j in range(n_vec):
                 at[j] = <int32_t>(j * channels * plan.taps * plan.lanes)
         else:
@@ -886,10 +899,6 @@ cdef int run_plan(const fc_isa* isa, Plan* plan, const real* x, const real* w, c
     """Packs the weights, then runs the blocks on the threads."""
     cdef ptrdiff_t n_items, item
     cdef Tables tables
-    if plan.row.n_out <= 0 or plan.col.n_out <= 0 or plan.images == 0:
-        return 0
-    if flops(plan) < SERIAL_FLOPS:
-        threads = 1
     tables = size_tables(plan, sizeof(real))
     n_items = plan.groups * plan.n_kb * plan.n_pb * plan.n_qb * (
         ceil_div(plan.images, plan.lanes) if plan.mode == LANES else plan.images)
@@ -939,25 +948,49 @@ cdef void set_isa(Plan* plan, const fc_isa* isa, size_t item_size) noexcept nogi
 
 
 cdef int correlate(const fc_isa* isa, const Geometry* g, const real* x, const ptrdiff_t* xs,
-                   const real* w, const real* bias, real* out, const ptrdiff_t* os, int activation,
-                   int method, int threads) except -1:
+                   const real* w, const char* packed, const real* bias, real* out,
+                   const ptrdiff_t* os, int activation, int method, int threads) except -1:
+    cdef Plan plan = forward_plan(isa, g, sizeof(real))
+    plan.activation = activation
+    set_strides(&plan, xs, os)
+    flatten_planes(&plan)
+    return run_correlation(isa, &plan, x, w, packed, bias, out, method, threads)
+
+
+cdef Plan forward_plan(const fc_isa* isa, const Geometry* g, size_t item_size) noexcept nogil:
+    """Axes, channels and the weight's strides; those of the arrays are still to be set."""
     cdef Plan plan
     memset(&plan, 0, sizeof(Plan))
-    set_isa(&plan, isa, sizeof(real))
-    plan.activation = activation
+    set_isa(&plan, isa, item_size)
     plan.images, plan.groups = g.images, g.groups
     plan.ci, plan.co = g.channels // g.groups, g.filters // g.groups
     plan.row = forward_axis(g.out_h, g.height, g.kernel_h, g.stride_h, g.top, g.dilation_h)
     plan.col = forward_axis(g.out_w, g.width, g.kernel_w, g.stride_w, g.left, g.dilation_w)
-    set_strides(&plan, xs, os)
     plan.w_row = g.kernel_w
     plan.w_c = g.kernel_h * g.kernel_w
     plan.w_m = plan.ci * plan.w_c
     plan.w_group = plan.co * plan.w_m
-    flatten_planes(&plan)
+    return plan
+
+
+cdef int run_correlation(const fc_isa* isa, Plan* plan, const real* x, const real* w,
+                         const char* packed, const real* bias, real* out, int method,
+                         int threads) except -1:
+    """In the form of this number; axes, strides and channels stand in the plan."""
+    cdef PanelPlan panels
+    if plan.row.n_out <= 0 or plan.col.n_out <= 0 or plan.images == 0:
+        return 0
+    plan.depth = plan.ci * plan.row.n_taps * plan.col.n_taps
+    if flops(plan) < SERIAL_FLOPS:
+        threads = 1
+    if method == WIDE:
+        memset(&panels, 0, sizeof(PanelPlan))
+        panels.x = plan[0]
+        plan_panels(&panels, isa, sizeof(real), threads)
+        return run_panels(isa, &panels, x, w, packed, bias, out, threads)
     plan.mode = choose_mode(plan.lanes, method, plan.images, plan.col.n_out)
-    cut(&plan, sizeof(real), threads)
-    return run_plan(isa, &plan, x, w, bias, out, threads)
+    cut(plan, sizeof(real), threads)
+    return run_plan(isa, plan, x, w, bias, out, threads)
 
 
 cdef int correlate_input(const fc_isa* isa, const Geometry* g, const real* dy, const ptrdiff_t* ys,
@@ -986,9 +1019,8 @@ cdef int correlate_input(const fc_isa* isa, const Geometry* g, const real* dy, c
             if plan.row.n_out <= 0 or plan.col.n_out <= 0:
                 continue
             flatten_planes(&plan)
-            plan.mode = choose_mode(plan.lanes, method, plan.images, plan.col.n_out)
-            cut(&plan, sizeof(real), threads)
-            run_plan(isa, &plan, dy, w, <const real*>NULL, dx, threads)
+            run_correlation(isa, &plan, dy, w, <const char*>NULL, <const real*>NULL, dx, method,
+                            threads)
     return 0
 
 
@@ -1083,7 +1115,7 @@ cdef void weight_images(const fc_isa* isa, const WeightPlan* plan, const real* x
                 for c in range(channels):
                     for tr in range(xp.row.n_taps):
                         for tc in range(xp.col.n_taps):
-                            patch_run(xp, x + image * xp.xn + (group * xp.ci + c0 + c) * xp.xc,
+                            patch_run(isa, xp, x + image * xp.xn + (group * xp.ci + c0 + c) * xp.xc,
                                       tr, tc, p0, cols,
                                       xs + ((c * xp.row.n_taps + tr) * xp.col.n_taps + tc)
                                       * xp.piece)
@@ -1125,7 +1157,7 @@ cdef void weight_images(const fc_isa* isa, const WeightPlan* plan, const real* x
                                                 plan.yw, cols, 0, 1, cols,
                                                 ys + k * a_pitch + r * n)
                             else:
-                                stage_run(dy_k + k * plan.yc + r * plan.yh, plan.yw, cols, 0, 1,
+                                stage_run(isa, dy_k + k * plan.yc + r * plan.yh, plan.yw, cols, 0, 1,
                                           cols, ys + k * a_pitch + r * n)
             acc_tile = acc
             for vt in range(v_tiles):
@@ -1272,8 +1304,8 @@ cdef void element_strides(const Py_ssize_t* strides, ptrdiff_t item_size,
 
 
 cdef int conv2d_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :, ::1] w,
-                   const real[::1] bias, real[:, :, :, :] out, int activation, int method,
-                   int isa, int threads) except -1:
+                   Packed packed, const real[::1] bias, real[:, :, :, :] out, int activation,
+                   int method, int isa, int threads) except -1:
     cdef Geometry g = read_geometry(fields)
     cdef ptrdiff_t xs[4]
     cdef ptrdiff_t os[4]
@@ -1283,8 +1315,8 @@ cdef int conv2d_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :, :
     element_strides(x.strides, sizeof(real), xs)
     element_strides(out.strides, sizeof(real), os)
     return correlate(isa_table(isa), &g, &x[0, 0, 0, 0], xs, &w[0, 0, 0, 0],
-                     first, &out[0, 0, 0, 0], os, activation,
-                     method, threads)
+                     packed.memory.aligned() if packed is not None else <const char*>NULL, first,
+                     &out[0, 0, 0, 0], os, activation, method, threads)
 
 
 cdef int conv2d_input_of(tuple fields, const real[:, :, :, :] dy,
@@ -1311,13 +1343,46 @@ cdef int conv2d_weight_of(tuple fields, const real[:, :, :, :] x,
                            &dw[0, 0, 0, 0], method, threads)
 
 
+cdef class Packed:
+    """Weights as the kernels of one ISA read them in one form."""
+
+    cdef Workspace memory
+    cdef readonly size_t nbytes
+
+
+cdef Packed packed_of(tuple fields, const real[:, :, :, ::1] w, int isa_index):
+    cdef const fc_isa* isa = isa_table(isa_index)
+    cdef Geometry g = read_geometry(fields)
+    cdef PanelPlan panels
+    memset(&panels, 0, sizeof(PanelPlan))
+    panels.x = forward_plan(isa, &g, sizeof(real))
+    plan_panels(&panels, isa, sizeof(real), 1)
+    cdef Packed packed = Packed.__new__(Packed)
+    cdef size_t size = panel_weight_size(&panels, sizeof(real))
+    cdef Workspace table = take_workspace(panels.x.depth * sizeof(ptrdiff_t))
+    packed.memory = Workspace.__new__(Workspace)
+    grow_workspace(packed.memory, size)
+    packed.nbytes = size
+    pack_panels(isa, &panels, &w[0, 0, 0, 0], <real*>packed.memory.aligned(),
+                <ptrdiff_t*>table.aligned())
+    give_workspace(table, 1)
+    return packed
+
+
+def pack_weight(tuple geometry, weight, int isa):
+    """Weights packed for the form `WIDE`, for any size of the input."""
+    if weight.itemsize == 4:
+        return packed_of[float](geometry, weight, isa)
+    return packed_of[double](geometry, weight, isa)
+
+
 def conv2d(tuple geometry, x, weight, bias, out, int activation, int method, int isa,
-           int threads):
+           int threads, Packed packed=None):
     """out = activation(correlation(x, weight) + bias), in blocks by the method of this number."""
     if out.itemsize == 4:
-        conv2d_of[float](geometry, x, weight, bias, out, activation, method, isa, threads)
+        conv2d_of[float](geometry, x, weight, packed, bias, out, activation, method, isa, threads)
     else:
-        conv2d_of[double](geometry, x, weight, bias, out, activation, method, isa, threads)
+        conv2d_of[double](geometry, x, weight, packed, bias, out, activation, method, isa, threads)
 
 
 def conv2d_input(tuple geometry, grad_output, weight, out, int method, int isa, int threads):
@@ -1334,6 +1399,11 @@ def conv2d_weight(tuple geometry, x, grad_output, out, int method, int isa, int 
         conv2d_weight_of[float](geometry, x, grad_output, out, method, isa, threads)
     else:
         conv2d_weight_of[double](geometry, x, grad_output, out, method, isa, threads)
+
+
+# --- filters in the lanes -------------------------------------------------------------------------
+
+include "_panels.pxi"
 
 
 # --- convolution, activation and pooling as one ---------------------------------------------------

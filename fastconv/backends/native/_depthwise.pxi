@@ -63,7 +63,7 @@ cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* 
         memset(xs, 0, n_rows * plan.pitch * sizeof(real))
         for i in range(inside - above):
             for f in range(plan.stride_w):
-                stage_run(plane + i * plan.xh, plan.xw, plan.width, f, plan.stride_w,
+                stage_run(isa, plane + i * plan.xh, plan.xw, plan.width, f, plan.stride_w,
                           plan.phase - plan.lead,
                           xs + (above + i) * plan.pitch + f * plan.phase + plan.lead)
     for k in range(c * plan.filters, (c + 1) * plan.filters):
@@ -200,7 +200,7 @@ cdef void turned_block(const fc_isa* isa, TurnedPlan* plan, const real* dy, cons
     else:
         memset(xs, 0, n_rows * xp.pitch * sizeof(real))
         for i in range(inside - above):
-            stage_run(plane + i * xp.xh, xp.xw, xp.width, 0, 1, xp.phase - xp.lead,
+            stage_run(isa, plane + i * xp.xh, xp.xw, xp.width, 0, 1, xp.phase - xp.lead,
                       xs + (above + i) * xp.pitch + xp.lead)
     for a in range(plan.stride_h):
         taps_h = residue_taps(xp.kernel_h, a, plan.stride_h)

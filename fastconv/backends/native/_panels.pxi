@@ -1,0 +1,387 @@
+# Correlation with filters in the lanes (csrc/kernels/panel.h): included by _conv.pyx.
+#
+# A block of the input is staged row by row, or pixel by pixel where the channels are neighbours (NHWC),
+# or read where it lies; each panel of filters goes over its pixels, six at a time.  Sums over more
+# channels than a panel's weights in L1 allow wait in scratch as [panel][pixel][filter].
+
+cdef enum:
+    PANEL_DEPTH = 256           # most taps times channels of a block
+    PANEL_BYTES = 24576         # weights of a panel and a block of channels: in L1
+    PANEL_STAGE_BYTES = 131072  # staged input of one block
+    PANEL_Y_BYTES = 196608      # sums of one block
+
+
+cdef struct PanelPlan:
+    Plan x                      # axes, strides, blocks of rows and columns
+    ptrdiff_t n_v, panel_v      # vectors of a group's filters, and of a panel at most
+    ptrdiff_t n_panels, block, n_kb     # panels of a group, of a block; blocks
+    bint by_pixel, in_place     # how the input is staged
+    ptrdiff_t off_chan, off_row, off_col, at_row, at_pixel   # places in it: a tap's, an output's
+
+
+# What all blocks read.  The weights, as [group][block of channels][panel][k][filter], may be a caller's.
+cdef struct PanelTables:
+    const char* bias
+    const char* w
+    int32_t* off
+    int32_t* off_last
+
+
+cdef inline void panel(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t depth, const real* w,
+                       ptrdiff_t w_pitch, const real* x, const int32_t* off, const int32_t* at,
+                       const real* bias, real* y, ptrdiff_t y_pitch) noexcept nogil:
+    if real is float:
+        isa.f32.panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias, y, y_pitch)
+    else:
+        isa.f64.panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias, y, y_pitch)
+
+
+cdef inline ptrdiff_t panel_start(const PanelPlan* plan, ptrdiff_t i) noexcept nogil:
+    """First vector of filters of panel i: panels of nearly equal width."""
+    return i * plan.n_v // plan.n_panels
+
+
+cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
+                      int threads) noexcept nogil:
+    """Blocks and scratch; plan.x has its axes, strides and channels."""
+    cdef Plan* xp = &plan.x
+    cdef ptrdiff_t width, depth, rows, most, items, wanted, n_kb, block, reach
+    cdef double cost, least = 0
+    plan.panel_v = isa.f32.panel_v if item_size == 4 else isa.f64.panel_v
+    width = plan.panel_v * xp.lanes
+    xp.mode = ROWS
+    xp.taps = xp.row.n_taps * xp.col.n_taps
+    xp.depth = xp.taps * xp.ci
+    # the order of the sums: it must not depend on anything but the filters
+    depth = imin(PANEL_DEPTH, PANEL_BYTES // <ptrdiff_t>(width * item_size))
+    xp.cb = block_of(xp.ci, depth // imax(xp.taps, 1))
+    xp.n_cb = ceil_div(xp.ci, xp.cb)
+    plan.n_v = ceil_div(xp.co, xp.lanes)
+    plan.n_panels = ceil_div(plan.n_v, plan.panel_v)
+    xp.n_classes = 1
+    xp.class_taps = xp.col.n_taps
+    xp.classes[0] = Columns(0, xp.col.n_out, 0, xp.col.n_taps, 0)
+
+    plan.in_place = xp.xc == 1 and reads_in_place(xp)
+    plan.by_pixel = xp.xc == 1 and not plan.in_place
+    xp.qb = block_of(xp.col.n_out, COLUMN_BLOCK)
+    xp.n_qb = ceil_div(xp.col.n_out, xp.qb)
+    xp.pb = 1
+    lay_out_panels(plan)
+    most = PANEL_STAGE_BYTES // <ptrdiff_t>(item_size * imax(xp.cb * xp.staged_row, 1))
+    if xp.row_side.by_tap:
+        reach = 0
+        most //= imax(xp.row.n_taps, 1)
+    else:
+        reach = (xp.row.n_taps - 1) * xp.row.tap_step
+        most = (most - reach) // xp.row.step
+    if plan.in_place:
+        most = xp.row.n_out
+    # rows of a block and panels of a block: whatever stages the fewest rows
+    for n_kb in range(1, plan.n_panels + 1):
+        block = ceil_div(plan.n_panels, n_kb)
+        rows = PANEL_Y_BYTES // <ptrdiff_t>(
+            item_size * xp.qb * width * (1 if xp.n_cb == 1 else block))
+        rows = block_of(xp.row.n_out, imin(rows, most))
+        cost = <double>n_kb * (rows * xp.row.step + reach) / rows
+        if n_kb == 1 or cost < least:
+            least, plan.block, xp.pb = cost, block, rows
+        if xp.n_cb == 1 or rows == xp.row.n_out:
+            break
+    if threads > 1:     # enough blocks for them
+        items = xp.images * xp.groups * xp.n_qb
+        wanted = ceil_div(4 * threads, imax(items * ceil_div(plan.n_panels, plan.block), 1))
+        xp.pb = block_of(xp.row.n_out, imin(xp.pb, ceil_div(xp.row.n_out, wanted)))
+        items *= ceil_div(xp.row.n_out, xp.pb)
+        wanted = ceil_div(4 * threads, imax(items, 1))
+        plan.block = imin(plan.block, ceil_div(plan.n_panels, wanted))
+    xp.n_pb = ceil_div(xp.row.n_out, xp.pb)
+    plan.n_kb = ceil_div(plan.n_panels, plan.block)
+    lay_out_panels(plan)
+
+    xp.n_vec = xp.pb * xp.qb
+    xp.x_size = 0 if plan.in_place else rounded((xp.cb * xp.chan + 2 * xp.lanes) * item_size)
+    xp.y_size = rounded(xp.n_vec * width * item_size * (1 if xp.n_cb == 1 else plan.block))
+    xp.at_size = rounded(xp.n_vec * sizeof(int32_t))
+    xp.scratch = xp.x_size + xp.y_size + xp.at_size + rounded(xp.qb * xp.lanes * item_size)
+
+
+cdef inline bint reads_in_place(const Plan* xp) noexcept nogil:
+    """Whether no tap of any output lies in the padding, and offsets fit."""
+    cdef ptrdiff_t last_h = (xp.row.start + (xp.row.n_out - 1) * xp.row.step
+                             + (xp.row.n_taps - 1) * xp.row.tap_step)
+    cdef ptrdiff_t last_w = (xp.col.start + (xp.col.n_out - 1) * xp.col.step
+                             + (xp.col.n_taps - 1) * xp.col.tap_step)
+    return (xp.row.start >= 0 and xp.col.start >= 0 and xp.taps > 0
+            and last_h < xp.row.n_in and last_w < xp.col.n_in
+            and xp.xh > 0 and xp.xw > 0 and xp.xc > 0
+            and last_h * xp.xh + last_w * xp.xw + xp.ci * xp.xc < <ptrdiff_t>1 << 31)
+
+
+cdef void lay_out_panels(PanelPlan* plan) noexcept nogil:
+    """Pitches of a staged block of pb rows, qb columns and cb channels."""
+    cdef Plan* xp = &plan.x
+    if plan.in_place:
+        xp.row_side, xp.col_side = Side(False, False, 0, 0), Side(False, False, 0, 0)
+        xp.staged_row = 0
+        plan.off_chan, plan.off_row, plan.off_col = (
+            xp.xc, xp.row.tap_step * xp.xh, xp.col.tap_step * xp.xw)
+        plan.at_row, plan.at_pixel = xp.row.step * xp.xh, xp.col.step * xp.xw
+        return
+    if plan.by_pixel:
+        xp.row_side = side_of(&xp.row, xp.pb, False)
+        xp.col_side = side_of(&xp.col, xp.qb, False)
+        plan.off_chan = 1
+        plan.at_pixel = xp.cb * (1 if xp.col_side.by_tap else xp.col.step)
+        plan.off_col = xp.cb * (xp.qb if xp.col_side.by_tap else xp.col.tap_step)
+        xp.piece = xp.cb * xp.col_side.length
+        # staged_row counts elements of one channel, as for planes
+        xp.staged_row = xp.col_side.n_pieces * xp.col_side.length
+        xp.chan = xp.row_side.n_pieces * xp.row_side.length * xp.staged_row
+        plan.at_row = xp.cb * xp.staged_row * (1 if xp.row_side.by_tap else xp.row.step)
+        plan.off_row = xp.cb * xp.staged_row * (xp.pb if xp.row_side.by_tap else xp.row.tap_step)
+        return
+    lay_out(xp)
+    plan.off_chan, plan.off_row = xp.chan, xp.tap_row
+    plan.at_row, plan.at_pixel = xp.out_row, 1
+
+
+cdef void stage_pixels(const PanelPlan* plan, const real* x, ptrdiff_t channels, ptrdiff_t p0,
+                       ptrdiff_t rows, ptrdiff_t q0, real* to) noexcept nogil:
+    """The padded block as [row][column][channel]; x is its first channel in the image."""
+    cdef const Plan* xp = &plan.x
+    cdef const Axis* row = &xp.row
+    cdef const Axis* col = &xp.col
+    cdef ptrdiff_t i, j, y, c, first, step, begin, end, n_rows, piece
+    cdef ptrdiff_t cb = xp.cb, length = xp.col_side.length
+    cdef ptrdiff_t origin_h = row.start + p0 * row.step, origin_w = col.start + q0 * col.step
+    cdef const real* from_row
+    cdef real* to_piece
+    if xp.row_side.by_tap:
+        n_rows = xp.row_side.n_pieces * xp.pb
+    else:
+        n_rows = (rows - 1) * row.step + (row.n_taps - 1) * row.tap_step + 1
+    for i in range(n_rows):
+        y = origin_h + (i // xp.pb * row.tap_step + i % xp.pb * row.step
+                        if xp.row_side.by_tap else i)
+        for piece in range(xp.col_side.n_pieces):
+            to_piece = to + (i * xp.col_side.n_pieces + piece) * length * cb
+            if y < 0 or y >= row.n_in:
+                memset(to_piece, 0, length * cb * sizeof(real))
+                continue
+            first = origin_w + piece * col.tap_step
+            step = col.step if xp.col_side.by_tap else 1
+            begin = imin(ceil_div(-first, step), length) if first < 0 else 0
+            end = imin((col.n_in - 1 - first) // step + 1, length) if first < col.n_in else 0
+            end = imax(end, begin)
+            from_row = x + y * xp.xh + first * xp.xw
+            memset(to_piece, 0, begin * cb * sizeof(real))
+            if step * xp.xw == cb and channels == cb:
+                memcpy(to_piece + begin * cb, from_row + begin * cb,
+                       (end - begin) * cb * sizeof(real))
+            else:
+                for j in range(begin, end):
+                    for c in range(channels):
+                        to_piece[j * cb + c] = from_row[j * step * xp.xw + c]
+            memset(to_piece + end * cb, 0, (length - end) * cb * sizeof(real))
+
+
+cdef void panel_offsets(const PanelPlan* plan, ptrdiff_t channels, int32_t* off) noexcept nogil:
+    """Places of the taps: k over (row tap, channel, column tap)."""
+    cdef const Plan* xp = &plan.x
+    cdef ptrdiff_t tr, c, tc, k = 0
+    for tr in range(xp.row.n_taps):
+        for c in range(channels):
+            for tc in range(xp.col.n_taps):
+                off[k] = <int32_t>(tr * plan.off_row + c * plan.off_chan + (
+                    tc * plan.off_col if plan.by_pixel or plan.in_place else tap_col(xp, tc)))
+                k += 1
+
+
+cdef void panel_run(const fc_isa* isa, ptrdiff_t lanes, ptrdiff_t v, ptrdiff_t begin, ptrdiff_t end,
+                    ptrdiff_t depth, const real* w, const real* x, const int32_t* off,
+                    const int32_t* at, const real* bias, real* y) noexcept nogil:
+    """One panel over the pixels from `begin` to `end`, in tiles of nearly equal height."""
+    cdef ptrdiff_t n = end - begin, count = ceil_div(n, FC_PANEL_M), width = v * lanes
+    cdef ptrdiff_t each, rest, m
+    if n == 0:
+        return
+    each, rest = n // count, n % count
+    while begin < end:
+        m = each
+        if rest > 0:
+            m += 1
+            rest -= 1
+        panel(isa, m, v, depth, w, width, x, off, at + begin, bias, y + begin * width, width)
+        begin += m
+
+
+cdef void panel_rows(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrdiff_t p0,
+                     ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t channels, const real* w,
+                     const real* x, const int32_t* off, const int32_t* at, const real* bias,
+                     real* y) noexcept nogil:
+    """One panel over a block: rows that need the same row taps together, the others left out."""
+    cdef const Plan* xp = &plan.x
+    cdef ptrdiff_t p = 0, end, t0, t1, per_tap = channels * xp.col.n_taps
+    while p < rows:
+        t0 = first_tap(&xp.row, p0 + p)
+        t1 = imax(end_tap(&xp.row, p0 + p), t0)
+        end = p + 1
+        while (end < rows and first_tap(&xp.row, p0 + end) == t0
+               and imax(end_tap(&xp.row, p0 + end), t0) == t1):
+            end += 1
+        panel_run(isa, xp.lanes, v, p * cols, end * cols, (t1 - t0) * per_tap,
+                  w + t0 * per_tap * v * xp.lanes, x, off + t0 * per_tap, at, bias, y)
+        p = end
+
+
+cdef void emit_panel(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrdiff_t filters,
+                     ptrdiff_t p0, ptrdiff_t rows, ptrdiff_t q0, ptrdiff_t cols, const real* y,
+                     real* run, real* to) noexcept nogil:
+    """A panel's results into the array; `to` is the image's plane of its first filter."""
+    cdef const Plan* xp = &plan.x
+    cdef ptrdiff_t lanes = xp.lanes, width = v * lanes, j, p, q, l, here
+    cdef ptrdiff_t oh = xp.oh * xp.row.out_step, ow = xp.ow * xp.col.out_step
+    cdef const real* from_row
+    cdef real* to_row
+    to += (xp.row.out_start + p0 * xp.row.out_step) * xp.oh
+    to += (xp.col.out_start + q0 * xp.col.out_step) * xp.ow
+    if xp.oc == 1:      # NHWC: as it is
+        for p in range(rows):
+            for q in range(cols):
+                memcpy(to + p * oh + q * ow, y + (p * cols + q) * width, filters * sizeof(real))
+        return
+    for j in range(v):
+        here = imin(lanes, filters - j * lanes)
+        if ow == 1 and oh == cols:
+            scatter_lanes(isa, rows * cols, <int>here, y + j * lanes, width,
+                          to + j * lanes * xp.oc, xp.oc)
+            continue
+        for p in range(rows):
+            from_row = y + p * cols * width + j * lanes
+            to_row = to + j * lanes * xp.oc + p * oh
+            if ow == 1:
+                scatter_lanes(isa, cols, <int>here, from_row, width, to_row, xp.oc)
+                continue
+            scatter_lanes(isa, cols, <int>here, from_row, width, run, cols)
+            for l in range(here):
+                for q in range(cols):
+                    to_row[l * xp.oc + q * ow] = run[l * cols + q]
+
+
+cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
+                      const PanelTables* tables, real* out, ptrdiff_t item,
+                      char* scratch) noexcept nogil:
+    """One block of outputs: stage, panels, epilogue."""
+    cdef const Plan* xp = &plan.x
+    cdef real* xs = <real*>scratch
+    cdef real* ys = <real*>(scratch + xp.x_size)
+    cdef int32_t* at = <int32_t*>(scratch + xp.x_size + xp.y_size)
+    cdef real* run = <real*>(scratch + xp.x_size + xp.y_size + xp.at_size)
+    cdef ptrdiff_t qi = item % xp.n_qb
+    cdef ptrdiff_t pi = item // xp.n_qb % xp.n_pb
+    cdef ptrdiff_t ki = item // (xp.n_qb * xp.n_pb) % plan.n_kb
+    cdef ptrdiff_t group = item // (xp.n_qb * xp.n_pb * plan.n_kb) % xp.groups
+    cdef ptrdiff_t image = item // (xp.n_qb * xp.n_pb * plan.n_kb * xp.groups)
+    cdef ptrdiff_t p0 = pi * xp.pb, q0 = qi * xp.qb
+    cdef ptrdiff_t rows = imin(xp.pb, xp.row.n_out - p0), cols = imin(xp.qb, xp.col.n_out - q0)
+    cdef ptrdiff_t first = ki * plan.block, last = imin(first + plan.block, plan.n_panels)
+    cdef ptrdiff_t lanes = xp.lanes, ci, c0, channels, i, v0, v, p, q, filters
+    cdef ptrdiff_t v_first = panel_start(plan, first)
+    cdef const real* bias = <const real*>tables.bias + group * plan.n_v * lanes
+    cdef const real* w = <const real*>tables.w + group * plan.n_v * lanes * xp.depth
+    cdef const real* from_x
+    cdef const int32_t* off
+    cdef real* y
+    for p in range(rows):
+        for q in range(cols):
+            at[p * cols + q] = <int32_t>(p * plan.at_row + q * plan.at_pixel)
+    for ci in range(xp.n_cb):
+        c0 = ci * xp.cb
+        channels = imin(xp.cb, xp.ci - c0)
+        off = tables.off if channels == xp.cb else tables.off_last
+        from_x = x + image * xp.xn + (group * xp.ci + c0) * xp.xc
+        if plan.in_place:
+            from_x += ((xp.row.start + p0 * xp.row.step) * xp.xh
+                       + (xp.col.start + q0 * xp.col.step) * xp.xw)
+        elif xp.taps:
+            if plan.by_pixel:
+                stage_pixels(plan, from_x, channels, p0, rows, q0, xs)
+            else:
+                stage(isa, xp, x, image, 1, group, c0, channels, p0, rows, q0, xs)
+            from_x = xs
+        for i in range(first, last):
+            v0 = panel_start(plan, i)
+            v = panel_start(plan, i + 1) - v0
+            y = ys if xp.n_cb == 1 else ys + (v0 - v_first) * lanes * rows * cols
+            panel_rows(isa, plan, v, p0, rows, cols, channels,
+                       w + lanes * (plan.n_v * c0 + v0 * channels) * xp.taps, from_x, off, at,
+                       bias + v0 * lanes if ci == 0 else NULL, y)
+            if ci == xp.n_cb - 1:
+                filters = imin(v * lanes, xp.co - v0 * lanes)
+                activate(isa, xp.activation, rows * cols * v * lanes, y)
+                emit_panel(isa, plan, v, filters, p0, rows, q0, cols, y, run,
+                           out + image * xp.on + (group * xp.co + v0 * lanes) * xp.oc)
+
+
+cdef inline size_t panel_weight_size(const PanelPlan* plan, size_t item_size) noexcept nogil:
+    return rounded(plan.x.groups * plan.n_v * plan.x.lanes * plan.x.depth * item_size)
+
+
+cdef void pack_panels(const fc_isa* isa, const PanelPlan* plan, const real* w, real* to,
+                      ptrdiff_t* w_off) noexcept nogil:
+    """Weights in the order in which the panels read them; w_off has room for `depth`."""
+    cdef const Plan* xp = &plan.x
+    cdef ptrdiff_t g, ci, c0, channels, i, v0, v
+    weight_offsets(xp, w_off)
+    for g in range(xp.groups):
+        for ci in range(xp.n_cb):
+            c0 = ci * xp.cb
+            channels = imin(xp.cb, xp.ci - c0)
+            for i in range(plan.n_panels):
+                v0 = panel_start(plan, i)
+                v = panel_start(plan, i + 1) - v0
+                pack(isa, <int>imin(v * xp.lanes, xp.co - v0 * xp.lanes), channels * xp.taps,
+                     w + g * xp.w_group + v0 * xp.lanes * xp.w_m, xp.w_m, w_off + c0 * xp.taps,
+                     to, v * xp.lanes)
+                to += channels * xp.taps * v * xp.lanes
+
+
+cdef int run_panels(const fc_isa* isa, const PanelPlan* plan, const real* x, const real* w,
+                    const char* packed, const real* bias, real* out, int threads) except -1:
+    """Packs the weights unless they are packed already, then runs the blocks on the threads."""
+    cdef const Plan* xp = &plan.x
+    cdef ptrdiff_t n_items, item, g, k
+    cdef PanelTables tables
+    cdef size_t bias_size = rounded(xp.groups * plan.n_v * xp.lanes * sizeof(real))
+    cdef size_t w_size = 0 if packed != NULL else panel_weight_size(plan, sizeof(real))
+    cdef size_t off_size = rounded(xp.cb * xp.taps * sizeof(int32_t))
+    cdef size_t w_off_size = 0 if packed != NULL else rounded(xp.depth * sizeof(ptrdiff_t))
+    cdef size_t shared = bias_size + w_size + 2 * off_size + w_off_size, each = xp.scratch
+    n_items = xp.images * xp.groups * plan.n_kb * xp.n_pb * xp.n_qb
+    cdef Workspace space = take_workspace(shared + threads * each)
+    cdef char* memory = space.aligned()
+    cdef char* scratch = memory + shared
+    cdef real* first_bias = <real*>memory
+    tables.bias = memory
+    tables.w = packed if packed != NULL else memory + bias_size
+    tables.off = <int32_t*>(memory + bias_size + w_size)
+    tables.off_last = <int32_t*>(memory + bias_size + w_size + off_size)
+    with nogil:
+        for g in range(xp.groups):
+            for k in range(plan.n_v * xp.lanes):
+                first_bias[g * plan.n_v * xp.lanes + k] = (
+                    bias[g * xp.co + k] if bias != NULL and k < xp.co else 0)
+        panel_offsets(plan, xp.cb, tables.off)
+        panel_offsets(plan, xp.ci - (xp.n_cb - 1) * xp.cb, tables.off_last)
+        if packed == NULL:
+            pack_panels(isa, plan, w, <real*>(memory + bias_size),
+                        <ptrdiff_t*>(memory + bias_size + w_size + 2 * off_size))
+        if threads == 1:
+            for item in range(n_items):
+                panel_block(isa, plan, x, &tables, out, item, scratch)
+        else:
+            for item in prange(n_items, num_threads=threads, schedule="dynamic"):
+                panel_block(isa, plan, x, &tables, out, item, scratch + each * threadid())
+    give_workspace(space, threads)
+    return 0
