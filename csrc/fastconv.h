@@ -31,7 +31,8 @@ enum {
   (ptrdiff_t rows, ptrdiff_t n, const T *a, ptrdiff_t a_row, ptrdiff_t a_pitch, const T *b,      \
    ptrdiff_t b_row, const int32_t *at, ptrdiff_t b_step, T *acc)
 /* kernels/lanes.h */
-#define FC_GATHER_ARGS(T) (ptrdiff_t n, int images, const T *x, ptrdiff_t x_image, T *y)
+#define FC_GATHER_ARGS(T)                                                                        \
+  (ptrdiff_t n, int images, const T *x, ptrdiff_t x_image, T *y, ptrdiff_t y_pitch)
 #define FC_SCATTER_ARGS(T) \
   (ptrdiff_t n, int images, const T *x, ptrdiff_t x_pitch, T *y, ptrdiff_t y_image)
 /* kernels/pack.h */

@@ -3,8 +3,8 @@
  *   gather:   y[i][l] = l < images ? x[l][i] : 0        i < n
  *   scatter:  y[l][i] = x[i][l]                         l < images, i < n
  *
- * The images' rows of n elements lie x_image (y_image) apart; the lane side has vectors, x_pitch apart
- * where they are read, else packed [n][VL].  Channels serve as well as images.
+ * The images' rows of n elements lie x_image (y_image) apart; the lane side has vectors, y_pitch
+ * (x_pitch) apart.  Channels serve as well as images.
  * Nothing may alias.
  */
 FC_KERNEL void FN(fc_gather_lanes) FC_GATHER_ARGS(FC_T) {
@@ -22,9 +22,9 @@ FC_KERNEL void FN(fc_gather_lanes) FC_GATHER_ARGS(FC_T) {
     transpose(row);
     if (FC_LIKELY(here == VL)) {
 #pragma GCC unroll 16
-      for (int c = 0; c < VL; ++c) store(y + (i + c) * VL, row[c]);
+      for (int c = 0; c < VL; ++c) store(y + (i + c) * y_pitch, row[c]);
     } else {
-      for (int c = 0; c < here; ++c) store(y + (i + c) * VL, row[c]);
+      for (int c = 0; c < here; ++c) store(y + (i + c) * y_pitch, row[c]);
     }
   }
 }

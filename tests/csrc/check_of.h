@@ -125,17 +125,17 @@ static void OF(check_lanes)(const char *isa, const OF(fc_kernels) * f) {
   for (int images = 1; images <= lanes; ++images) {
     const ptrdiff_t n = straddling(lanes), pitch = n + between(0, 4);
     const ptrdiff_t spread = (images - 1) * pitch + n;
-    T *x = OF(integers)(spread), *y = OF(integers)(n * lanes), *wanted = OF(copy)(y, n * lanes);
+    const ptrdiff_t apart = lanes + between(0, 3), n_vectors = (n - 1) * apart + lanes;
+    T *x = OF(integers)(spread), *y = OF(integers)(n * lanes);
+    T *vectors = OF(integers)(n_vectors), *wanted = OF(copy)(vectors, n_vectors);
     for (ptrdiff_t i = 0; i < n; ++i)
-      for (int l = 0; l < lanes; ++l) wanted[i * lanes + l] = l < images ? x[l * pitch + i] : 0;
-    f->gather_lanes(n, images, x, pitch, y);
-    OF(same)(isa, "gather_lanes", y, wanted, n * lanes);
+      for (int l = 0; l < lanes; ++l) wanted[i * apart + l] = l < images ? x[l * pitch + i] : 0;
+    f->gather_lanes(n, images, x, pitch, vectors, apart);
+    OF(same)(isa, "gather_lanes", vectors, wanted, n_vectors);
+    for (ptrdiff_t i = 0; i < n; ++i) memcpy(y + i * lanes, vectors + i * apart, (size_t)lanes * sizeof(T));
     T *back = OF(integers)(spread), *as_was = OF(copy)(back, spread);
     for (int l = 0; l < images; ++l)
       for (ptrdiff_t i = 0; i < n; ++i) as_was[l * pitch + i] = y[i * lanes + l];
-    const ptrdiff_t apart = lanes + between(0, 3);
-    T *vectors = OF(integers)((n - 1) * apart + lanes);
-    for (ptrdiff_t i = 0; i < n; ++i) memcpy(vectors + i * apart, y + i * lanes, (size_t)lanes * sizeof(T));
     f->scatter_lanes(n, images, vectors, apart, back, pitch);
     OF(same)(isa, "scatter_lanes", back, as_was, spread);
     free(vectors);

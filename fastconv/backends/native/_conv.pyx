@@ -154,9 +154,9 @@ cdef inline void dot(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t rows
 cdef inline void gather_lanes(const fc_isa* isa, ptrdiff_t n, int images, const real* x,
                               ptrdiff_t x_image, real* y) noexcept nogil:
     if real is float:
-        isa.f32.gather_lanes(n, images, x, x_image, y)
+        isa.f32.gather_lanes(n, images, x, x_image, y, isa.f32.lanes)
     else:
-        isa.f64.gather_lanes(n, images, x, x_image, y)
+        isa.f64.gather_lanes(n, images, x, x_image, y, isa.f64.lanes)
 
 
 cdef inline void scatter_lanes(const fc_isa* isa, ptrdiff_t n, int images, const real* x,
@@ -1273,11 +1273,17 @@ cdef int weight_gradient(const fc_isa* isa, const Geometry* g, const real* x, co
                          const real* dy, const ptrdiff_t* ys, real* dw, int method,
                          int threads) except -1:
     cdef WeightPlan plan
+    cdef Plan forward
     cdef ptrdiff_t item
     cdef size_t each
     if (2 * g.images * g.filters * (g.channels // g.groups) * g.kernel_h * g.kernel_w * g.out_h
             * g.out_w < SERIAL_FLOPS):
         threads = 1
+    if method == WIDE:
+        forward = forward_plan(isa, g, sizeof(real))
+        set_strides(&forward, xs, ys)
+        flatten_planes(&forward)
+        return panel_weight_gradient(isa, &forward, x, dy, dw, threads)
     plan_weight(&plan, isa, g, xs, ys, method, sizeof(real), threads)
     threads = <int>imin(threads, imax(plan.n_items, 1))
     each = plan.acc_size + plan.x.scratch

@@ -46,7 +46,8 @@ cdef extern from "fastconv.h" nogil:
         int dot_m
         int[7] dot_v
         fc_dot_f32[6][5] dot
-        void (*gather_lanes)(ptrdiff_t, int, const float*, ptrdiff_t, float*) noexcept nogil
+        void (*gather_lanes)(ptrdiff_t, int, const float*, ptrdiff_t, float*,
+                             ptrdiff_t) noexcept nogil
         void (*scatter_lanes)(ptrdiff_t, int, const float*, ptrdiff_t, float*,
                               ptrdiff_t) noexcept nogil
         void (*pack)(int, ptrdiff_t, const float*, ptrdiff_t, const ptrdiff_t*, float*,
@@ -103,7 +104,8 @@ cdef extern from "fastconv.h" nogil:
         int dot_m
         int[7] dot_v
         fc_dot_f64[6][5] dot
-        void (*gather_lanes)(ptrdiff_t, int, const double*, ptrdiff_t, double*) noexcept nogil
+        void (*gather_lanes)(ptrdiff_t, int, const double*, ptrdiff_t, double*,
+                             ptrdiff_t) noexcept nogil
         void (*scatter_lanes)(ptrdiff_t, int, const double*, ptrdiff_t, double*,
                               ptrdiff_t) noexcept nogil
         void (*pack)(int, ptrdiff_t, const double*, ptrdiff_t, const ptrdiff_t*, double*,

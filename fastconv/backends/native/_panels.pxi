@@ -385,3 +385,216 @@ cdef int run_panels(const fc_isa* isa, const PanelPlan* plan, const real* x, con
                 panel_block(isa, plan, x, &tables, out, item, scratch + each * threadid())
     give_workspace(space, threads)
     return 0
+
+
+# --- gradient with respect to the weight ---
+#
+# The same kernel with pixels and taps exchanged: dw[c][r][s][k] sums over pixels, the filters in the
+# lanes.  grad_output is brought into panels [pixel][filter]; a tile's rows are channels of one tap, so
+# that a row tap in the padding is a sub-range of the pixels, or, where channels are few, any taps.
+
+cdef enum:
+    PIXELS_DEPTH = 256          # most pixels of a block
+    PANEL_SUM_BYTES = 262144    # sums of one item
+
+
+cdef struct PanelWeightPlan:
+    PanelPlan panels            # panels.x.cb: channels of an item; panels.block: its panels
+    ptrdiff_t yn, yc, yh, yw    # grad_output
+    size_t dy_size, off_size, sum_size, scratch
+
+
+cdef inline void gather_apart(const fc_isa* isa, ptrdiff_t n, int filters, const real* x,
+                              ptrdiff_t x_filter, real* y, ptrdiff_t y_pitch) noexcept nogil:
+    if real is float:
+        isa.f32.gather_lanes(n, filters, x, x_filter, y, y_pitch)
+    else:
+        isa.f64.gather_lanes(n, filters, x, x_filter, y, y_pitch)
+
+
+cdef void plan_panel_weight(PanelWeightPlan* plan, const fc_isa* isa, size_t item_size,
+                            int threads) noexcept nogil:
+    """Blocks and scratch; plan.panels.x has its axes, strides and channels."""
+    cdef PanelPlan* pp = &plan.panels
+    cdef Plan* xp = &pp.x
+    cdef ptrdiff_t width, rows, most, wanted
+    pp.panel_v = isa.f32.panel_v if item_size == 4 else isa.f64.panel_v
+    width = pp.panel_v * xp.lanes
+    xp.mode = ROWS
+    xp.taps = xp.row.n_taps * xp.col.n_taps
+    xp.depth = xp.taps * xp.ci
+    pp.n_v = ceil_div(xp.co, xp.lanes)
+    pp.n_panels = ceil_div(pp.n_v, pp.panel_v)
+    pp.block = block_of(pp.n_panels, imax(1, 64 // width))
+    most = PANEL_SUM_BYTES // <ptrdiff_t>(xp.taps * pp.block * width * item_size)
+    most = imax(most, FC_PANEL_M)
+    if threads > 1:
+        wanted = ceil_div(4 * threads, xp.groups * ceil_div(pp.n_panels, pp.block))
+        most = imin(most, imax(ceil_div(xp.ci, wanted), FC_PANEL_M))
+    # a multiple of a tile's rows
+    xp.cb = imin(xp.ci, ceil_div(block_of(xp.ci, most), FC_PANEL_M) * FC_PANEL_M)
+    xp.n_cb = ceil_div(xp.ci, xp.cb)
+    pp.n_kb = ceil_div(pp.n_panels, pp.block)
+    pp.in_place = False
+    pp.by_pixel = xp.xc == 1
+
+    # how pixels are cut decides the order of the sums: by the sizes of the planes alone
+    xp.qb = block_of(xp.col.n_out, PIXELS_DEPTH)
+    xp.n_qb = ceil_div(xp.col.n_out, xp.qb)
+    xp.pb = block_of(xp.row.n_out, PIXELS_DEPTH // xp.qb)
+    xp.n_pb = ceil_div(xp.row.n_out, xp.pb)
+    lay_out_panels(pp)
+    xp.x_size = rounded((xp.cb * xp.chan + 2 * xp.lanes) * item_size)
+    xp.n_vec = xp.pb * xp.qb
+    plan.dy_size = rounded(xp.n_vec * pp.block * width * item_size)
+    plan.off_size = rounded(xp.n_vec * sizeof(int32_t))
+    plan.sum_size = rounded(xp.cb * xp.taps * pp.block * width * item_size)
+    xp.at_size = rounded(xp.cb * xp.taps * sizeof(int32_t))
+    plan.scratch = xp.x_size + plan.dy_size + plan.off_size + plan.sum_size + xp.at_size
+
+
+cdef void gather_panel(const fc_isa* isa, const PanelWeightPlan* plan, ptrdiff_t v,
+                       ptrdiff_t filters, ptrdiff_t rows, ptrdiff_t cols, const real* dy,
+                       real* to) noexcept nogil:
+    """grad_output of a panel's filters as [pixel][filter]; dy is its first filter's first pixel."""
+    cdef ptrdiff_t lanes = plan.panels.x.lanes, width = v * lanes, j, p, q, l, here
+    if plan.yc == 1:    # NHWC
+        for p in range(rows):
+            for q in range(cols):
+                memcpy(to, dy + p * plan.yh + q * plan.yw, filters * sizeof(real))
+                memset(to + filters, 0, (width - filters) * sizeof(real))
+                to += width
+        return
+    for j in range(v):
+        here = imin(lanes, filters - j * lanes)
+        if plan.yw == 1 and plan.yh == cols:
+            gather_apart(isa, rows * cols, <int>here, dy + j * lanes * plan.yc, plan.yc,
+                         to + j * lanes, width)
+            continue
+        for p in range(rows):
+            if plan.yw == 1:
+                gather_apart(isa, cols, <int>here, dy + j * lanes * plan.yc + p * plan.yh, plan.yc,
+                             to + p * cols * width + j * lanes, width)
+                continue
+            for q in range(cols):
+                for l in range(lanes):
+                    to[(p * cols + q) * width + j * lanes + l] = (
+                        dy[(j * lanes + l) * plan.yc + p * plan.yh + q * plan.yw]
+                        if l < here else 0)
+
+
+cdef void panel_weight_tiles(const fc_isa* isa, const PanelWeightPlan* plan, ptrdiff_t v,
+                             ptrdiff_t channels, ptrdiff_t p0, ptrdiff_t rows, ptrdiff_t cols,
+                             const real* dy, const real* xs, const int32_t* off,
+                             const int32_t* at, real* sums) noexcept nogil:
+    """Adds a block of pixels to one panel's sums [channel][row tap][column tap][filter]."""
+    cdef const Plan* xp = &plan.panels.x
+    cdef ptrdiff_t width = v * xp.lanes, t, r, first, end, c, m, i, taps = xp.taps
+    cdef int32_t place[FC_PANEL_M]
+    if channels < FC_PANEL_M and taps > 1:
+        panel_run(isa, xp.lanes, v, 0, channels * taps, rows * cols, dy, xs, off, at,
+                  <const real*>NULL, sums)
+        return
+    for t in range(taps):
+        r = t // xp.col.n_taps
+        first, end = 0, rows
+        while first < end and (first_tap(&xp.row, p0 + first) > r
+                               or end_tap(&xp.row, p0 + first) <= r):
+            first += 1
+        while end > first and (first_tap(&xp.row, p0 + end - 1) > r
+                               or end_tap(&xp.row, p0 + end - 1) <= r):
+            end -= 1
+        if first == end:
+            continue
+        c = 0
+        while c < channels:
+            m = ceil_div(channels - c, ceil_div(channels - c, FC_PANEL_M))
+            for i in range(m):
+                place[i] = at[(c + i) * taps + t]
+            panel(isa, m, v, (end - first) * cols, dy + first * cols * width, width, xs,
+                  off + first * cols, place, <const real*>NULL, sums + (c * taps + t) * width,
+                  taps * width)
+            c += m
+
+
+cdef void panel_weight_block(const fc_isa* isa, const PanelWeightPlan* plan, const real* x,
+                             const real* dy, real* dw, ptrdiff_t item,
+                             char* scratch) noexcept nogil:
+    """dw of a block of filters and channels: all images, all pixels."""
+    cdef const PanelPlan* pp = &plan.panels
+    cdef const Plan* xp = &pp.x
+    cdef real* xs = <real*>scratch
+    cdef real* ys = <real*>(scratch + xp.x_size)
+    cdef real* sums = <real*>(scratch + xp.x_size + plan.dy_size)
+    cdef int32_t* off = <int32_t*>(scratch + xp.x_size + plan.dy_size + plan.sum_size)
+    cdef int32_t* at = <int32_t*>(scratch + xp.x_size + plan.dy_size + plan.sum_size
+                                  + plan.off_size)
+    cdef ptrdiff_t group = item // (xp.n_cb * pp.n_kb), lanes = xp.lanes
+    cdef ptrdiff_t c0 = item % xp.n_cb * xp.cb, channels = imin(xp.cb, xp.ci - c0)
+    cdef ptrdiff_t first = item // xp.n_cb % pp.n_kb * pp.block
+    cdef ptrdiff_t last = imin(first + pp.block, pp.n_panels), v_first = panel_start(pp, first)
+    cdef ptrdiff_t image, block, p0, q0, rows, cols, p, q, i, v0, v, filters, c, t, k, j
+    cdef ptrdiff_t rest = xp.ci * xp.taps
+    cdef const real* from_dy
+    cdef real* to
+    memset(sums, 0, plan.sum_size)
+    for c in range(channels):
+        for t in range(xp.taps):
+            k = t % xp.col.n_taps
+            at[c * xp.taps + t] = <int32_t>(t // xp.col.n_taps * pp.off_row + c * pp.off_chan + (
+                k * pp.off_col if pp.by_pixel else tap_col(xp, k)))
+    for image in range(xp.images):
+        for block in range(xp.n_pb * xp.n_qb):
+            p0, q0 = block // xp.n_qb * xp.pb, block % xp.n_qb * xp.qb
+            rows, cols = imin(xp.pb, xp.row.n_out - p0), imin(xp.qb, xp.col.n_out - q0)
+            if pp.by_pixel:
+                stage_pixels(pp, x + image * xp.xn + (group * xp.ci + c0) * xp.xc, channels, p0,
+                             rows, q0, xs)
+            else:
+                stage(isa, xp, x, image, 1, group, c0, channels, p0, rows, q0, xs)
+            for p in range(rows):
+                for q in range(cols):
+                    off[p * cols + q] = <int32_t>(p * pp.at_row + q * pp.at_pixel)
+            for i in range(first, last):
+                v0 = panel_start(pp, i)
+                v = panel_start(pp, i + 1) - v0
+                from_dy = (dy + image * plan.yn + (group * xp.co + v0 * lanes) * plan.yc
+                           + p0 * plan.yh + q0 * plan.yw)
+                gather_panel(isa, plan, v, imin(v * lanes, xp.co - v0 * lanes), rows, cols,
+                             from_dy, ys)
+                panel_weight_tiles(isa, plan, v, channels, p0, rows, cols, ys, xs, off, at,
+                                   sums + (v0 - v_first) * lanes * channels * xp.taps)
+    for i in range(first, last):
+        v0 = panel_start(pp, i)
+        v = panel_start(pp, i + 1) - v0
+        filters = imin(v * lanes, xp.co - v0 * lanes)
+        to = dw + (group * xp.co + v0 * lanes) * rest + c0 * xp.taps
+        for j in range(v):
+            scatter_lanes(isa, channels * xp.taps, <int>imin(lanes, filters - j * lanes),
+                          sums + (v0 - v_first) * lanes * channels * xp.taps + j * lanes,
+                          v * lanes, to + j * lanes * rest, rest)
+
+
+cdef int panel_weight_gradient(const fc_isa* isa, const Plan* forward, const real* x,
+                               const real* dy, real* dw, int threads) except -1:
+    """The plan has the forward pass's axes, channels and strides."""
+    cdef PanelWeightPlan plan
+    cdef ptrdiff_t item, n_items
+    memset(&plan, 0, sizeof(PanelWeightPlan))
+    plan.panels.x = forward[0]
+    plan.yn, plan.yc, plan.yh, plan.yw = forward.on, forward.oc, forward.oh, forward.ow
+    plan_panel_weight(&plan, isa, sizeof(real), threads)
+    n_items = plan.panels.x.groups * plan.panels.x.n_cb * plan.panels.n_kb
+    threads = <int>imin(threads, n_items)
+    cdef Workspace space = take_workspace(threads * plan.scratch)
+    cdef char* scratch = space.aligned()
+    with nogil:
+        if threads == 1:
+            for item in range(n_items):
+                panel_weight_block(isa, &plan, x, dy, dw, item, scratch)
+        else:
+            for item in prange(n_items, num_threads=threads, schedule="dynamic"):
+                panel_weight_block(isa, &plan, x, dy, dw, item,
+                                   scratch + plan.scratch * threadid())
+    give_workspace(space, threads)
+    return 0
