@@ -24,10 +24,12 @@ from fastconv.ops import (
     softmax_pool2d,
     unfold,
 )
+from fastconv.packing import PackedConv2d, pack_conv2d
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "PackedConv2d",
     "__version__",
     "analysis",
     "avg_pool2d",
@@ -44,6 +46,7 @@ __all__ = [
     "max_pool2d",
     "min_pool2d",
     "nn",
+    "pack_conv2d",
     "set_num_threads",
     "show_config",
     "signal",
