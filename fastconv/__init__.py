@@ -25,6 +25,7 @@ from fastconv.ops import (
     unfold,
 )
 from fastconv.packing import PackedConv2d, pack_conv2d
+from fastconv.registry import forget_tuned
 
 __version__ = "0.1.0"
 
@@ -40,9 +41,11 @@ __all__ = [
     "datasets",
     "explain",
     "fold",
+    "forget_tuned",
     "get_num_threads",
     "grad",
     "kernels",
+    "load_tuned",
     "max_pool2d",
     "min_pool2d",
     "nn",
@@ -51,6 +54,7 @@ __all__ = [
     "show_config",
     "signal",
     "softmax_pool2d",
+    "tune",
     "unfold",
     "using",
 ]
@@ -62,6 +66,10 @@ def __getattr__(name):
         from importlib import import_module
 
         return import_module(f"fastconv.{name}")
+    if name in ("load_tuned", "tune"):
+        from fastconv import tuning
+
+        return getattr(tuning, name)
     raise AttributeError(f"module 'fastconv' has no attribute {name!r}")
 
 

@@ -170,7 +170,14 @@ def keep_tuned(op: str, spec: Any, backend: str, isa: str | None, packed: bool, 
 
 
 def forget_tuned() -> None:
-    """Let "auto" go by the costs again, for everything."""
+    """Forget all that `fastconv.tune` found in this process: "auto" goes by the costs again.
+
+    What was saved on disk stays there.
+
+    Examples
+    --------
+    >>> forget_tuned()
+    """
     global _generation
     _tuned.clear()
     _generation += 1

@@ -105,7 +105,7 @@ def verify(contender):
             )
 
 
-def interleaved(contenders, rounds=15, min_sample=0.002):
+def interleaved(contenders, rounds=15, min_sample=0.002, timer=time.perf_counter):
     """Time all contenders in turn, in each round in another order.
 
     Parameters
@@ -115,12 +115,13 @@ def interleaved(contenders, rounds=15, min_sample=0.002):
         Samples of each contender; a slow baseline gets at most `BASELINE_ROUNDS`.
     min_sample : float
         Seconds that a sample lasts at least: fast calls are repeated within it.
+    timer : callable
+        The clock, in seconds.
 
     Returns
     -------
     Measurement
     """
-    timer = time.perf_counter
     calls, limit = {}, {}
     for c in contenders:
         with c.context():

@@ -85,7 +85,7 @@ class Parameter:
         self._packed = None
 
     def _pack(self) -> PackedConv2d:
-        """The array for `fastconv.conv2d`, packed; it is kept for as long as nobody can write to it.
+        """The array for `fastconv.conv2d`, packed; kept for as long as nobody can write to it.
 
         Whoever wants to write has to take `data` first, and then what was kept is dropped. It is
         not kept either while somebody holds the array, or a view of it: then it serves one call.
