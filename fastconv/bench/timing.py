@@ -40,6 +40,8 @@ class Contender:
     note : str
     auto : bool
         Whether a fastconv call that names no method runs this.
+    method : str, optional
+        The method of the native backend that this is: what "auto" chooses from.
     allocation : {"fresh", "out", "reused"}
         Where the output's memory comes from.
     context : callable
@@ -54,6 +56,7 @@ class Contender:
     share: float = 1.0
     note: str = ""
     auto: bool = False
+    method: str | None = None
     allocation: str = "fresh"
     context: object = nullcontext
 
@@ -70,10 +73,13 @@ class Measurement:
         """Median over the rounds, in seconds."""
         return statistics.median(self.samples[name])
 
+    def peers(self):
+        """Names of the peers."""
+        return [name for name, kind in self.kinds.items() if kind == "peer"]
+
     def best_peer(self):
         """The fastest peer, None when there is none."""
-        peers = [name for name, kind in self.kinds.items() if kind == "peer"]
-        return min(peers, key=self.median, default=None)
+        return min(self.peers(), key=self.median, default=None)
 
     def ratio(self, name, other):
         """How many times as fast as `other`: the median of the rounds' ratios."""
