@@ -79,6 +79,7 @@ def pytest_benchmark_update_machine_info(config, machine_info):
         **own,
         "cores": os.cpu_count(),
         "threads": config.option.threads,
+        "environment": run.environment(),
         "peers": contenders.present(),
         "missing": contenders.missing(),
         "command": command(config),

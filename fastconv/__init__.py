@@ -24,10 +24,13 @@ from fastconv.ops import (
     softmax_pool2d,
     unfold,
 )
+from fastconv.packing import PackedConv2d, pack_conv2d
+from fastconv.registry import forget_tuned
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "PackedConv2d",
     "__version__",
     "analysis",
     "avg_pool2d",
@@ -38,16 +41,20 @@ __all__ = [
     "datasets",
     "explain",
     "fold",
+    "forget_tuned",
     "get_num_threads",
     "grad",
     "kernels",
+    "load_tuned",
     "max_pool2d",
     "min_pool2d",
     "nn",
+    "pack_conv2d",
     "set_num_threads",
     "show_config",
     "signal",
     "softmax_pool2d",
+    "tune",
     "unfold",
     "using",
 ]
@@ -59,6 +66,10 @@ def __getattr__(name):
         from importlib import import_module
 
         return import_module(f"fastconv.{name}")
+    if name in ("load_tuned", "tune"):
+        from fastconv import tuning
+
+        return getattr(tuning, name)
     raise AttributeError(f"module 'fastconv' has no attribute {name!r}")
 
 

@@ -22,6 +22,7 @@ import sys
 from contextlib import ContextDecorator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -239,6 +240,14 @@ def get_num_threads() -> int:
     True
     """
     return current().num_threads
+
+
+def cache_folder() -> Path:
+    """Where this user's files are kept that can be made again: data sets, tuned choices."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):  # the XDG rule: a relative path is ignored
+        base = os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base, "fastconv")
 
 
 @functools.cache

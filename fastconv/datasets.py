@@ -31,6 +31,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from fastconv.config import cache_folder
+
 __all__ = [
     "NAMES",
     "SPLITS",
@@ -313,13 +315,6 @@ def _check_split(split: str) -> None:
         raise ValueError(f"split: expected one of {', '.join(SPLITS)}; got {split!r}")
 
 
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(base):  # the XDG rule: a relative path is ignored
-        base = os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base, "fastconv")
-
-
 def _places(name: str) -> Iterator[Path]:
     """Folders that may hold the data set's files, in the order they are looked at."""
     given = os.environ.get("FASTCONV_DATA", "")
@@ -328,7 +323,7 @@ def _places(name: str) -> Iterator[Path]:
             raise ValueError(f"FASTCONV_DATA: expected a folder that exists, got {given!r}")
         yield Path(given, name)
         yield Path(given)
-    yield _cache() / name
+    yield cache_folder() / name
     for prefix in dict.fromkeys((sys.prefix, sys.base_prefix, "/usr", "/usr/local")):
         yield Path(prefix, "share", "datasets", name)
 
@@ -541,7 +536,7 @@ def load(
     known = _PUBLISHED[name]
     if root is None:
         folder = find(name, split)
-        target = _cache() / name
+        target = cache_folder() / name
     else:
         target = Path(root)
         folder = target if _has(target, name, split) else None

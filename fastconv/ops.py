@@ -21,6 +21,7 @@ from fastconv._arrays import (
     converted,
     dtypes,
 )
+from fastconv.packing import PackedConv2d
 from fastconv.spec import (
     array_spec,
     conv_spec,
@@ -86,7 +87,7 @@ def conv2d(
     ----------
     input : array of shape (N, C, H, W) or (C, H, W)
         Any strides; anything with the buffer protocol or DLPack.
-    weight : array of shape (K, C / groups, R, S)
+    weight : array of shape (K, C / groups, R, S), or what `pack_conv2d` made of one
     bias : array of shape (K,), optional
     stride, dilation : int or pair
     padding : int, pair, "valid", "same", "same_lower" or ((top, bottom), (left, right))
@@ -133,18 +134,26 @@ def conv2d(
            [23., 26.,  9.]])
     """
     x = as_array("input", input)
-    w = as_array("weight", weight)
+    packed = weight if type(weight) is PackedConv2d else None
+    w = as_array("weight", weight) if packed is None else packed._array
     given = (x, w) if bias is None else (x, w, as_array("bias", bias))
     _check_activation(activation)
     dtype, target = dtypes(*given)
     x, has_batch = batched("input", x, layout)
     spec = conv_spec(x.shape, w.shape, stride, padding, dilation, groups, dtype)
-    impl = registry.choose("conv2d", spec, method, backend)
+    impl = registry.choose("conv2d", spec, method, backend, packed is not None)
     x = converted("input", x, dtype)
-    w = np.ascontiguousarray(converted("weight", w, dtype))
+    if packed is None:
+        w = np.ascontiguousarray(converted("weight", w, dtype))
+    else:
+        w = packed.as_dtype(dtype)
+        packed = packed.buffer(impl, spec)
     b = _bias(given[2], spec.K, dtype) if bias is not None else None
     result = Result(spec.output_shape, dtype, out, target, (x, w, b), has_batch, layout)
-    impl.run(spec, x, w, b, result.array, activation)
+    if packed is None:
+        impl.run(spec, x, w, b, result.array, activation)
+    else:
+        impl.run(spec, x, w, b, result.array, activation, packed=packed)
     return result.finish()
 
 
@@ -304,6 +313,7 @@ def conv1d(
     ----------
     input : array of shape (N, C, L) or (C, L)
     weight : array of shape (K, C / groups, S)
+        Or what `pack_conv2d` made of one of shape (K, C / groups, 1, S).
     bias : array of shape (K,), optional
     stride, dilation : int
     padding : int, "valid", "same", "same_lower" or ((left, right),)
@@ -328,13 +338,21 @@ def conv1d(
     array([[1., 2., 3.]])
     """
     x = with_row("input", as_array("input", input), layout)
-    w = as_array("weight", weight)
-    if w.ndim != 3:
-        raise ValueError(f"weight: expected shape (K, C/groups, S), got {w.shape}")
+    if type(weight) is PackedConv2d:
+        if weight.shape[2] != 1:
+            raise ValueError(
+                f"weight: expected a packed one of shape (K, C/groups, 1, S), got {weight.shape}"
+            )
+        w = weight
+    else:
+        w = as_array("weight", weight)
+        if w.ndim != 3:
+            raise ValueError(f"weight: expected shape (K, C/groups, S), got {w.shape}")
+        w = w[:, :, None]
     return _on_one_row(
         conv2d(
             x,
-            w[:, :, None],
+            w,
             bias,
             *as_2d(stride, padding, dilation),
             groups,
@@ -930,6 +948,7 @@ def explain(
     dtype=np.float32,
     method="auto",
     backend=None,
+    packed=False,
     **kwargs,
 ):
     """Which implementation a call would run, which were passed over, and why.
@@ -950,6 +969,8 @@ def explain(
         stride, padding and so on, as in the call itself.
     dtype : dtype
     method, backend : str, optional
+    packed : bool
+        Whether the weight comes from `pack_conv2d`.
 
     Returns
     -------
@@ -973,7 +994,10 @@ def explain(
         raise TypeError(f"weight_shape: {op} needs it, got None")
     dtype, _ = dtypes(as_array("dtype", np.empty(0, dtype)))
     spec = _CALLS[op](input_shape, weight_shape, dtype, *args, **kwargs)
-    return registry.explain(_SERVED_BY.get(op, op), spec, method, backend)
+    served_by = _SERVED_BY.get(op, op)
+    if packed and served_by != "conv2d":
+        raise ValueError(f"packed: expected False, {op} takes no packed weight")
+    return registry.explain(served_by, spec, method, backend, bool(packed))
 
 
 def choose_conv_method(input, weight, stride=1, padding=0, dilation=1, groups=1, *, backend=None):

@@ -1,12 +1,13 @@
 """Which implementations there are, and which one a call gets.
 
 Each backend lists its rows (`ROWS`, a tuple of `Impl`); a backend is imported when it is first
-asked for. A row says what it can serve and what it would cost; `choose` takes the cheapest.
+asked for. A row says what it can serve and what it would cost; `choose` takes the cheapest, or what
+`fastconv.tune` found to be the fastest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import import_module
@@ -14,7 +15,7 @@ from typing import Any
 
 from fastconv.config import BACKENDS, METHODS, current
 
-__all__ = ["Explanation", "Impl", "choose", "implementations"]
+__all__ = ["Explanation", "Impl", "Tuned", "choose", "implementations"]
 
 # what a backend needs beyond NumPy, for the message when it cannot be imported
 _REMEDY = {
@@ -36,11 +37,20 @@ class Impl:
     supports : callable
         ``supports(spec)`` is None, or the reason why the spec cannot be served.
     cost : callable
-        ``cost(spec)``, comparable among the methods of one backend.
+        ``cost(spec)``, comparable among the methods of one backend; without the packing of the
+        weight where there is a `pack`.
     run : callable
-        ``run(spec, *arrays, out, ...)`` writes into ``out``; ops.py has checked everything.
+        ``run(spec, *arrays, out, ...)`` writes into ``out``; ops.py has checked everything. With
+        ``packed=``, what `pack` made, it need not look at the weight.
     note : callable, optional
         ``note(spec)`` is a remark for `explain`, or None.
+    pack : callable, optional
+        ``pack(spec, weight)`` is the weight as the kernels take it, or None where they take it as
+        it is. Of "conv2d" only.
+    pack_cost : callable, optional
+        ``pack_cost(spec)``: what packing adds to the cost of a call with a plain weight.
+    packing_key : callable, optional
+        ``packing_key(spec)``: specs with equal keys, groups and dtype share what `pack` made.
     """
 
     op: str
@@ -50,6 +60,14 @@ class Impl:
     cost: Callable[[Any], float]
     run: Callable[..., None]
     note: Callable[[Any], str | None] = lambda spec: None
+    pack: Callable[[Any, Any], Any] | None = None
+    pack_cost: Callable[[Any], float] = lambda spec: 0.0
+    packing_key: Callable[[Any], Hashable] = lambda spec: None
+
+    def cost_of_call(self, spec: Any, packed: bool = False) -> float:
+        """The cost of a call with a weight that was packed beforehand, or with a plain one."""
+        cost = self.cost(spec)
+        return cost if packed and self.pack is not None else cost + self.pack_cost(spec)
 
     def __str__(self) -> str:
         return f"{self.backend} {self.method}"
@@ -123,7 +141,82 @@ def _known_backend(backend: str) -> str:
     return backend
 
 
-def choose(op: str, spec: Any, method: str = "auto", backend: str | None = None) -> Impl:
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What `fastconv.tune` found.
+
+    Attributes
+    ----------
+    method : str
+        The fastest.
+    seconds : dict of str to float
+        What one call took, by method.
+    """
+
+    method: str
+    seconds: dict[str, float]
+
+
+# the generation makes `_choose` forget what it chose before
+_tuned: dict[tuple, Tuned] = {}
+_generation = 0
+
+
+def keep_tuned(op: str, spec: Any, backend: str, isa: str | None, packed: bool, tuned: Tuned):
+    """Let "auto" go by a measurement from now on."""
+    global _generation
+    _tuned[_tuned_key(op, spec, backend, isa, packed)] = tuned
+    _generation += 1
+
+
+def forget_tuned() -> None:
+    """Forget all that `fastconv.tune` found in this process: "auto" goes by the costs again.
+
+    What was saved on disk stays there.
+
+    Examples
+    --------
+    >>> forget_tuned()
+    """
+    global _generation
+    _tuned.clear()
+    _generation += 1
+
+
+def _tuned_key(op: str, spec: Any, backend: str, isa: str | None, packed: bool) -> tuple:
+    # by content: a spec that fell out of its cache is made again
+    if isa is None and why_missing("native") is None:
+        isa = import_module("fastconv.backends.native").BEST_ISA
+    return op, spec.geometry, spec.dtype, backend, isa, packed
+
+
+def _find_tuned(op: str, spec: Any, backend: str, isa: str | None, packed: bool) -> Tuned | None:
+    if not _tuned or not hasattr(spec, "geometry"):
+        return None
+    return _tuned.get(_tuned_key(op, spec, backend, isa, packed))
+
+
+def candidates(op: str, spec: Any, backend: str) -> list[Impl]:
+    """The rows that "auto" chooses from.
+
+    Examples
+    --------
+    >>> from fastconv.spec import conv_spec
+    >>> spec = conv_spec((1, 1, 4, 4), (1, 1, 3, 3))
+    >>> [str(row) for row in candidates("conv2d", spec, "reference")]
+    ['reference direct']
+    """
+    rows = _rows(_known_backend(backend)).get(op, ())
+    usable = [row for row in rows if row.supports(spec) is None]
+    if not usable:
+        reasons = "; ".join(f"{row.method}: {row.supports(spec)}" for row in rows)
+        raise ValueError(f"backend: {backend!r} cannot serve this {op} ({reasons})")
+    return usable
+
+
+def choose(
+    op: str, spec: Any, method: str = "auto", backend: str | None = None, packed: bool = False
+) -> Impl:
     """The implementation that serves a call.
 
     Parameters
@@ -131,9 +224,11 @@ def choose(op: str, spec: Any, method: str = "auto", backend: str | None = None)
     op : str
     spec : ConvSpec, PoolSpec, ...
     method : str
-        "auto" takes the cheapest one that can serve the call.
+        "auto" takes the one that `fastconv.tune` found, else the cheapest that can serve the call.
     backend : str, optional
         Default: that of `using` or ``FASTCONV_BACKEND``, else "native".
+    packed : bool
+        Whether the weight was packed beforehand: then that costs nothing.
 
     Returns
     -------
@@ -150,7 +245,8 @@ def choose(op: str, spec: Any, method: str = "auto", backend: str | None = None)
     settings = current()
     if method == "auto" and settings.method != "auto":
         method = _block_method(op, settings.method)
-    return _choose(op, spec, method, backend or settings.backend, settings.isa)
+    backend = backend or settings.backend
+    return _choose(op, spec, method, backend, settings.isa, packed, _generation)
 
 
 def _block_method(op: str, method: str) -> str:
@@ -179,18 +275,27 @@ def _offer(op: str, spec: Any, backend: str, method: str, isa: str | None) -> Im
 
 
 @lru_cache(maxsize=4096)
-def _choose(op: str, spec: Any, method: str, backend: str, isa: str | None) -> Impl:
+def _choose(
+    op: str,
+    spec: Any,
+    method: str,
+    backend: str,
+    isa: str | None,
+    packed: bool = False,
+    generation: int = 0,
+) -> Impl:
     # `isa` is part of the key because the costs depend on its vectors
-    candidates = _rows(_known_backend(backend)).get(op, ())
     if method == "auto":
-        usable = [row for row in candidates if row.supports(spec) is None]
-        if usable:
-            return min(usable, key=lambda row: row.cost(spec))
-        reasons = "; ".join(f"{row.method}: {row.supports(spec)}" for row in candidates)
-        raise ValueError(f"backend: {backend!r} cannot serve this {op} ({reasons})")
+        usable = candidates(op, spec, backend)
+        tuned = _find_tuned(op, spec, backend, isa, packed)
+        for row in usable:
+            if tuned is not None and row.method == tuned.method:
+                return row
+        return min(usable, key=lambda row: row.cost_of_call(spec, packed))
+    rows = _rows(_known_backend(backend)).get(op, ())
     if method not in METHODS:
         raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
-    for row in candidates:
+    for row in rows:
         if row.method == method:
             reason = row.supports(spec)
             if reason is None:
@@ -218,6 +323,8 @@ class Explanation:
         The other rows, each with the reason.
     missing : tuple of (str, str)
         Backends that cannot be imported, each with the reason.
+    tuned : Tuned or None
+        The measurement that the choice goes by.
     """
 
     op: str
@@ -225,9 +332,13 @@ class Explanation:
     chosen: Impl
     passed_over: tuple[tuple[Impl, str], ...]
     missing: tuple[tuple[str, str], ...]
+    tuned: Tuned | None = None
 
     def __str__(self) -> str:
         lines = [f"{self.op}: {self.chosen} runs"]
+        if self.tuned is not None:
+            took = self.tuned.seconds[self.chosen.method]
+            lines.append(f"  tuned: it took {took * 1e6:.3g} us when measured")
         note = self.chosen.note(self.spec)
         if note is not None:
             lines.append(f"  it {note}")
@@ -238,11 +349,18 @@ class Explanation:
     __repr__ = __str__
 
 
-def explain(op: str, spec: Any, method: str = "auto", backend: str | None = None) -> Explanation:
+def explain(
+    op: str, spec: Any, method: str = "auto", backend: str | None = None, packed: bool = False
+) -> Explanation:
     """The choice for a spec, and why the other rows were passed over."""
-    chosen = choose(op, spec, method, backend)
+    chosen = choose(op, spec, method, backend, packed)
     if method == "auto":
         method = _block_method(op, current().method)
+    tuned = None
+    if method == "auto":
+        tuned = _find_tuned(op, spec, chosen.backend, current().isa, packed)
+        if tuned is not None and tuned.method != chosen.method:
+            tuned = None
     others = []
     for row in implementations(op):
         if row is chosen:
@@ -252,9 +370,12 @@ def explain(op: str, spec: Any, method: str = "auto", backend: str | None = None
             reason = f"backend {chosen.backend!r} is in use"
         elif reason is None and method != "auto":
             reason = f"method {method!r} was asked for"
+        elif reason is None and tuned is not None and row.method in tuned.seconds:
+            share = tuned.seconds[row.method] / tuned.seconds[chosen.method]
+            reason = f"took {share:.2g} times as long as {chosen.method} when measured"
         elif reason is None:
-            share = row.cost(spec) / chosen.cost(spec)
+            share = row.cost_of_call(spec, packed) / chosen.cost_of_call(spec, packed)
             reason = f"about {share:.2g} times the cost of {chosen.method}"
         others.append((row, reason))
     missing = tuple((name, reason) for name in BACKENDS if (reason := why_missing(name)))
-    return Explanation(op, spec, chosen, tuple(others), missing)
+    return Explanation(op, spec, chosen, tuple(others), missing, tuned)

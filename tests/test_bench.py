@@ -12,7 +12,8 @@ import pytest
 import fastconv as fc
 from fastconv import datasets
 from fastconv.bench import baselines, contenders, table, timing
-from fastconv.bench.layers import CONV, FILTERS, POOL, SINGLE, Conv, Pool
+from fastconv.bench import run as run_module
+from fastconv.bench.layers import CONV, FILTERS, POOL, SINGLE, UNTUNED, Conv, Pool
 from fastconv.bench.run import MAKERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +26,8 @@ SMALL_CONVS = (
     Conv("plain", (2, 3, 7, 6), (4, 3, 3, 2)),
     Conv("strided", (2, 2, 8, 9), (3, 2, 3, 3), stride=2, padding=1),
     Conv("grouped", (1, 4, 5, 5), (6, 2, 1, 1), groups=2),
+    Conv("dilated", (1, 2, 8, 7), (3, 2, 3, 2), padding=1, dilation=2),
+    Conv("wide", (1, 2, 5, 8), (3, 2, 1, 7), padding=(0, 3)),
 )
 SMALL_POOLS = (
     Pool("plain", (2, 3, 6, 7), 2, 2),
@@ -32,14 +35,16 @@ SMALL_POOLS = (
 )
 
 
-@pytest.mark.parametrize("layer", CONV + FILTERS + POOL + SINGLE, ids=lambda layer: str(layer))
+@pytest.mark.parametrize(
+    "layer", CONV + UNTUNED + FILTERS + POOL + SINGLE, ids=lambda layer: str(layer)
+)
 def test_layers_are_valid_and_not_empty(layer):
     assert min(layer.spec().output_shape) >= 1
     assert layer.spec().input_shape == layer.input
 
 
 def test_layer_names_are_distinct():
-    for layers in (CONV, FILTERS, POOL, SINGLE):
+    for layers in (CONV, UNTUNED, FILTERS, POOL, SINGLE):
         assert len({layer.name for layer in layers}) == len(layers)
 
 
@@ -48,7 +53,8 @@ def test_layer_names_are_distinct():
 def test_every_contender_of_a_convolution_is_right(layer, op):
     problem = contenders.ConvProblem(layer, op)
     names = list(problem.makers())
-    assert "fastconv direct" in names
+    assert {"fastconv direct", "fastconv NHWC"} <= set(names)
+    assert ("fastconv packed" in names) == (op == "forward")
     for contender in problem.contenders(names):
         timing.verify(contender)
 
@@ -289,6 +295,83 @@ def test_table(results):
     assert "Not installed, so not measured: Another (pip install another)." in markdown
     for part in ("`pytest bench/ --benchmark-json=run.json`", "Some CPU", "2 cores", "2025-01-31"):
         assert part in markdown
+
+
+def test_packed_weights_have_a_column_of_their_own(results):
+    more = row("A", "forward", "fastconv packed", "fastconv", 1e-3, 2.5, auto=False)
+    nhwc = row("A", "forward", "fastconv NHWC", "fastconv", 1e-6, 99.0, auto=False)
+    results["rows"] += [more, nhwc]
+    markdown = table.table(results)
+    assert "| Convolution | forward | forward, packed | weight gradient |" in markdown
+    assert "| A | 2.00 ms, **1.25x** | 1.00 ms, **2.50x** |  |" in markdown
+    assert "Packed: the weight was brought into the kernels' layout before." in markdown
+    packed = [line for line in table.text(results["rows"]).splitlines() if "packed" in line]
+    assert len(packed) == 1 and "1.00 ms" in packed[0] and "2.50x" in packed[0]
+    for line in results["rows"]:
+        line["family"] = "One image"
+    assert "| A, forward, packed | 1.00 ms, **2.50x** | PyTorch NCHW, 2.50 ms |" in table.table(
+        results
+    )
+
+
+def test_geometric_means_of_the_forward_layers():
+    rows = []
+    for layer, plain, packed in (("A", 0.5, 4.0), ("B", 2.0, 1.0)):
+        peers = {"PyTorch NCHW": plain, "PyTorch channels_last": plain / 4, "OpenCV dnn": plain / 2}
+        of_packed = {name: packed * r for name, r in peers.items()}
+        rows += [
+            row(layer, "forward", "fastconv direct", "fastconv", 1.0, plain / 4, ratios=peers),
+            row(layer, "forward", "fastconv packed", "fastconv", 1.0, packed, ratios=of_packed),
+            row(layer, "forward", "fastconv NHWC", "fastconv", 1.0, 1.0, auto=False,
+                ratios={"PyTorch channels_last": 3.0}),
+            row(layer, "forward", "PyTorch NCHW", "peer", 1.0, 1.0, ratios={}),
+        ]  # fmt: skip
+    assert list(table.means(table.groups(rows))) == [
+        "Convolution, forward, geometric means over 2: "
+        "packed against the best peer of any layout 2.00x, least 1.00x (B); "
+        "packed against the best NCHW peer 1.00x, least 1.00x (A); "
+        "plain against the best peer of any layout 0.25x, least 0.12x (A); "
+        "plain against PyTorch NCHW 1.00x, least 0.50x (A); "
+        "NHWC against PyTorch channels_last 3.00x, least 3.00x (A)."
+    ]
+    for line in rows:
+        line["family"] = "Untuned layer"
+    assert list(table.means(table.groups(rows)))[0].startswith("Untuned layer, forward, geom")
+    for line in rows:
+        line.pop("ratios")  # of an older run
+    assert list(table.means(table.groups(rows))) == []
+
+
+def test_choices_that_are_not_the_fastest_are_named():
+    def methods(layer, **seconds):
+        return [
+            row(layer, "forward", f"fastconv {name}", "fastconv", t, 1.0, method=name,
+                auto=name == "direct")
+            for name, t in seconds.items()
+        ]  # fmt: skip
+
+    rows = methods("A", direct=1.0, im2col=2.0) + methods("B", direct=1.09, im2col=1.0)
+    rows += methods("alone", direct=1.0)
+    rows += [row("A", "forward", "fastconv packed", "fastconv", 0.1, 1.0, method=None, auto=False)]
+    assert list(table.choices(table.groups(rows))) == [
+        "Of 2 choices among methods, auto's is within 10 % of the fastest in all."
+    ]
+    rows += methods("C", direct=1.5, im2col=2.0, pointwise=1.0)
+    assert list(table.choices(table.groups(rows))) == [
+        "Of 3 choices among methods, auto's is within 10 % of the fastest in all but 1: "
+        "C, forward (direct takes 1.50x as long as pointwise)."
+    ]
+
+
+def test_what_limits_the_kernels_stands_with_the_command(results, monkeypatch):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    found = run_module.about(1, "fastconv bench")["machine"]["environment"]
+    assert found["ONEDNN_MAX_CPU_ISA"] == "AVX2"
+    results["machine"]["environment"] = {"FASTCONV_ISA": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    assert (
+        "`FASTCONV_ISA=avx2 ONEDNN_MAX_CPU_ISA=AVX2 pytest bench/ --benchmark-json=run.json` on"
+        in table.table(results)
+    )
 
 
 def test_training_steps_are_listed_with_the_best_peer(results):

@@ -26,6 +26,114 @@ def read_only(shape):
 
 # id: (call, exception, the whole message as a regular expression)
 ERRORS = {
+    # packed weights
+    "packed weight, axes": (
+        lambda: fc.pack_conv2d(W[0]),
+        ValueError,
+        r"weight: expected shape \(K, C/groups, R, S\) of sizes of at least 1, got shape "
+        r"\(4, 3, 3\)",
+    ),
+    "packed weight, empty": (
+        lambda: fc.pack_conv2d(W[:0]),
+        ValueError,
+        r"weight: expected shape .* of at least 1, got shape \(0, 4, 3, 3\)",
+    ),
+    "packed weight, complex": (
+        lambda: fc.pack_conv2d(W.astype(complex)),
+        TypeError,
+        "weight: expected real numbers of up to 64 bits, got dtype complex128",
+    ),
+    "packed weight, stride": (
+        lambda: fc.pack_conv2d(W, stride=0),
+        ValueError,
+        "stride: expected at least 1, got 0",
+    ),
+    "packed weight, padding": (
+        lambda: fc.pack_conv2d(W, padding="full"),
+        ValueError,
+        "padding: expected integers or one of same, same_lower, valid, got 'full'",
+    ),
+    "packed weight, groups": (
+        lambda: fc.pack_conv2d(W, groups=4),
+        ValueError,
+        "groups: expected a divisor of the 16 input and 6 output channels, got 4",
+    ),
+    "packed weight, layout": (
+        lambda: fc.pack_conv2d(W, layout="HWIO"),
+        ValueError,
+        "layout: expected NCHW or NHWC, got 'HWIO'",
+    ),
+    "packed weight, method": (
+        lambda: fc.pack_conv2d(W, method="fast"),
+        ValueError,
+        "method: expected one of auto, direct, .*, got 'fast'",
+    ),
+    "packed weight, backend": (
+        lambda: fc.pack_conv2d(W, backend="best"),
+        ValueError,
+        "backend: expected one of native, numba, reference, got 'best'",
+    ),
+    "packed weight, input shape": (
+        lambda: fc.pack_conv2d(W, (6, 7)),
+        ValueError,
+        r"input_shape: expected 3 or 4 sizes, got \(6, 7\)",
+    ),
+    "packed weight, channels of the input": (
+        lambda: fc.pack_conv2d(W, (2, 3, 6, 7)),
+        ValueError,
+        r"weight: expected 3 input channels \(input has 3, groups 1\), got shape \(6, 4, 3, 3\)",
+    ),
+    "packed weight, groups of a call": (
+        lambda: fc.conv2d(X, fc.pack_conv2d(W), groups=2),
+        ValueError,
+        r"weight: expected 2 input channels \(input has 4, groups 2\), got shape \(6, 4, 3, 3\)",
+    ),
+    "packed weight, gradient": (
+        lambda: fc.explain("conv2d_input", X.shape, W.shape, packed=True),
+        ValueError,
+        "packed: expected False, conv2d_input takes no packed weight",
+    ),
+    # tune
+    "tune, op": (
+        lambda: fc.tune("conv3d", X.shape, W.shape),
+        ValueError,
+        "op: expected one of conv2d, conv2d_input, conv2d_weight, got 'conv3d'",
+    ),
+    "tune, packed gradient": (
+        lambda: fc.tune("conv2d_weight", X.shape, W.shape, packed=True),
+        ValueError,
+        "packed: expected False, conv2d_weight takes no packed weight",
+    ),
+    "tune, layout": (
+        lambda: fc.tune("conv2d", X.shape, W.shape, layout="NCL"),
+        ValueError,
+        "layout: expected NCHW or NHWC, got 'NCL'",
+    ),
+    "tune, rounds": (
+        lambda: fc.tune("conv2d", X.shape, W.shape, rounds=0),
+        ValueError,
+        "rounds: expected at least 1, got 0",
+    ),
+    "tune, kind of rounds": (
+        lambda: fc.tune("conv2d", X.shape, W.shape, rounds=1.5),
+        TypeError,
+        "rounds: expected an integer, got float 1.5",
+    ),
+    "tune, weight shape": (
+        lambda: fc.tune("conv2d", X.shape, W.shape[1:]),
+        ValueError,
+        r"weight_shape: expected 4 sizes, got \(4, 3, 3\)",
+    ),
+    "tune, dtype": (
+        lambda: fc.tune("conv2d", X.shape, W.shape, dtype=complex),
+        TypeError,
+        "dtype: expected real numbers of up to 64 bits, got dtype complex128",
+    ),
+    "tune, backend": (
+        lambda: fc.tune("conv2d", X.shape, W.shape, backend="cuda"),
+        ValueError,
+        "backend: expected one of native, numba, reference, got 'cuda'",
+    ),
     # arrays
     "complex": (
         lambda: fc.conv2d(X.astype(complex), W),

@@ -81,7 +81,9 @@ def windows(spec):
             for p in range(spec.P):
                 for q in range(spec.Q):
                     y, z = p * spec.stride[0], q * spec.stride[1]
-                    yield n, k, p, q, np.s_[:, y : y + spec.R, z : z + spec.S]
+                    (down, along), ends = spec.dilation, (spec.R - 1, spec.S - 1)
+                    rows = slice(y, y + down * ends[0] + 1, down)
+                    yield n, k, p, q, np.s_[:, rows, z : z + along * ends[1] + 1 : along]
 
 
 def conv2d_loops(spec, x, w, b=None):

@@ -7,6 +7,7 @@ backend appears here by itself. The peers' are in `fastconv.bench.peers`.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from functools import cached_property, partial
 from importlib.util import find_spec
 from math import prod
@@ -16,7 +17,7 @@ import numpy as np
 import fastconv as fc
 from fastconv import datasets, nn, registry
 from fastconv.bench import baselines, peers
-from fastconv.bench.layers import CONV, FILTERS, POOL, SINGLE, Conv, Pool
+from fastconv.bench.layers import CONV, FILTERS, POOL, SINGLE, UNTUNED, Conv, Pool
 from fastconv.bench.peers import PEERS
 from fastconv.bench.timing import Contender
 from fastconv.spec import unpool_spec
@@ -24,6 +25,9 @@ from fastconv.spec import unpool_spec
 DTYPE = np.dtype(np.float32)
 EPS = float(np.finfo(DTYPE).eps)
 SEED = 20250101
+
+# contenders of fastconv's beside its methods
+PACKED, NHWC = "fastconv packed", "fastconv NHWC"
 
 # plain loops run where one image is no more work than this, and on one image only
 LOOPS_FLOPS = 1_000_000
@@ -165,7 +169,7 @@ class ConvProblem(Problem):
         super().__init__(family, layer.name, op, str(layer), allocation, layer.core)
         self.conv, self.spec = layer, layer.spec(DTYPE)
         self.flops, self.bytes = self.spec.flops, self.spec.bytes
-        self.options = (layer.stride, layer.padding, 1, layer.groups)
+        self.options = layer.options
 
     @cached_property
     def data(self):
@@ -194,7 +198,7 @@ class ConvProblem(Problem):
         return self.expected(self.spec, *self.data)
 
     def fastconv(self, x, w, b, dy, **how):
-        """The operation as a user of fastconv writes it; `how` is method, backend, out."""
+        """The operation as a user of fastconv writes it; `how` is method, backend, layout, out."""
         call = partial(getattr(fc.grad, CONV_OPS[self.op], fc.conv2d), **how)
         if self.op == "forward":
             return lambda: call(x, w, b, *self.options)
@@ -217,10 +221,33 @@ class ConvProblem(Problem):
             def make(name=name, row=row, auto=auto):
                 out = self.out(self.result_shape())
                 call = self.fastconv(*self.data, method=row.method, backend=row.backend, **out)
-                return self.contender(name, "fastconv", call, auto=auto)
+                method = row.method if row.backend == "native" else None
+                return self.contender(name, "fastconv", call, auto=auto, method=method)
 
             makers[name] = make
+        if self.op == "forward":
+            makers[PACKED] = self.packed
+        makers[NHWC] = self.channels_last
         return makers
+
+    def packed(self):
+        """A call with a weight that was packed before."""
+        x, w, b, dy = self.data
+        packed = fc.pack_conv2d(w, x.shape, *self.options)
+        call = self.fastconv(x, packed, b, dy, **self.out(self.result_shape()))
+        return self.contender(PACKED, "fastconv", call)
+
+    def channels_last(self):
+        """A call with images whose channels lie side by side, in and out."""
+        x, w, b, dy = self.data
+        x, dy = (np.ascontiguousarray(a.transpose(0, 2, 3, 1)) for a in (x, dy))
+        result = {"forward": dy, "input gradient": x, "weight gradient": w}[self.op]
+        call = self.fastconv(x, w, b, dy, layout="NHWC", **self.out(result.shape))
+
+        def read(y):
+            return (y if self.op == "weight gradient" else y.transpose(0, 3, 1, 2),)
+
+        return self.contender(NHWC, "fastconv", call, read=read)
 
     def baseline_makers(self):
         def matmul():
@@ -238,7 +265,7 @@ class ConvProblem(Problem):
         images = self.spec.N
         x, w, b, dy = self.data
         x, dy = x[:1], dy[:1]
-        one = Conv("", x.shape, w.shape, *self.options[:2]).spec(DTYPE)
+        one = replace(self.conv, input=x.shape).spec(DTYPE)
         if name == "Python loops":
             call = self.fastconv(x, w, b, dy, backend="reference")
         else:
@@ -532,6 +559,9 @@ class SingleImage:
 class SingleConv(SingleImage, ConvProblem):
     """A convolution of one image."""
 
+    def own_makers(self):
+        return super().own_makers() | {PACKED: self.packed}
+
 
 class SinglePool(SingleImage, PoolProblem):
     """A pooling of one image."""
@@ -540,6 +570,12 @@ class SinglePool(SingleImage, PoolProblem):
 def convolutions(allocation="fresh"):
     """Problems of bench/test_conv.py."""
     return [ConvProblem(layer, op, allocation) for layer in CONV for op in CONV_OPS]
+
+
+def untuned(allocation="fresh"):
+    """Problems of bench/test_untuned.py."""
+    family = "Untuned layer"
+    return [ConvProblem(layer, op, allocation, family) for layer in UNTUNED for op in CONV_OPS]
 
 
 def filters(allocation="fresh"):

@@ -17,18 +17,31 @@ class Conv:
     input: tuple[int, int, int, int]
     weight: tuple[int, int, int, int]
     stride: int = 1
-    padding: int = 0
+    padding: int | tuple[int, int] = 0
     groups: int = 1
     core: bool = False
+    dilation: int = 1
+
+    @property
+    def options(self):
+        """stride, padding, dilation, groups: the arguments of a call."""
+        return self.stride, self.padding, self.dilation, self.groups
 
     def spec(self, dtype="float32"):
         """The layer as fastconv sees it."""
-        return conv_spec(self.input, self.weight, self.stride, self.padding, 1, self.groups, dtype)
+        return conv_spec(self.input, self.weight, *self.options, dtype)
 
     def __str__(self):
         K, _, R, S = self.weight
-        extras = ((self.stride != 1, f"s{self.stride}"), (self.padding != 0, f"p{self.padding}"))
-        extras += ((self.groups != 1, f"g{self.groups}"),)
+        padding = self.padding
+        if isinstance(padding, tuple):
+            padding = "{}x{}".format(*padding)
+        extras = (
+            (self.stride != 1, f"s{self.stride}"),
+            (padding != 0, f"p{padding}"),
+            (self.dilation != 1, f"d{self.dilation}"),
+            (self.groups != 1, f"g{self.groups}"),
+        )
         shape = f"{self.input} -> {K}, {R}x{S}"
         return " ".join([shape, *(text for shown, text in extras if shown)])
 
@@ -116,6 +129,27 @@ _BATCHED = (
 )
 
 CONV = _LENET + _VGG_16 + _RESNET_50 + _MOBILENET + _BATCHED
+
+# shapes of real networks that no kernel and no cost here was made for: what users will bring
+UNTUNED = (
+    Conv("AlexNet 3-64 11x11 s4 @224", (1, 3, 224, 224), (64, 3, 11, 11), 4, 2, core=True),
+    Conv("AlexNet 192-384 @13", (1, 192, 13, 13), (384, 192, 3, 3), padding=1, core=True),
+    Conv("GoogLeNet 16-32 5x5 @28", (1, 16, 28, 28), (32, 16, 5, 5), padding=2, core=True),
+    Conv("Inception 192-192 1x7 @17", (1, 192, 17, 17), (192, 192, 1, 7), 1, (0, 3), core=True),
+    Conv("Inception 192-192 7x1 @17", (1, 192, 17, 17), (192, 192, 7, 1), 1, (3, 0), core=True),
+    Conv("DenseNet 128-32 @28", (1, 128, 28, 28), (32, 128, 3, 3), padding=1, core=True),
+    Conv("ResNeXt 128 in 32 groups @56", (1, 128, 56, 56), (128, 4, 3, 3), 1, 1, 32, core=True),
+    Conv("ShuffleNet 240 1x1 in 3 groups @28", (1, 240, 28, 28), (240, 80, 1, 1), 1, 0, 3, True),
+    Conv(
+        "EfficientNet depthwise 144 5x5 s2 @56", (1, 144, 56, 56), (144, 1, 5, 5), 2, 2, 144, True
+    ),
+    Conv("ConvNeXt depthwise 96 7x7 @56", (1, 96, 56, 56), (96, 1, 7, 7), 1, 3, 96, core=True),
+    Conv("YOLO 3-32 @640", (1, 3, 640, 640), (32, 3, 3, 3), padding=1, core=True),
+    Conv("DeepLab 256-256 dilation 2 @33", (1, 256, 33, 33), (256, 256, 3, 3), 1, 2, 1, True, 2),
+    Conv("33-33 channels @52", (1, 33, 52, 52), (33, 33, 3, 3), padding=1, core=True),
+    Conv("100-100 channels @28", (1, 100, 28, 28), (100, 100, 3, 3), padding=1, core=True),
+    Conv("ResNet 64-64 @56, batch 8", (8, 64, 56, 56), (64, 64, 3, 3), padding=1, core=True),
+)
 
 # one image, each channel filtered by the same kernel
 FILTERS = (

@@ -12,7 +12,10 @@ from fastconv.bench import contenders, machine, timing
 from fastconv.bench.table import numbers
 from fastconv.config import config
 
-__all__ = ["Comparison", "about", "fits", "measure", "select", "select_peers"]
+__all__ = ["Comparison", "about", "environment", "fits", "measure", "select", "select_peers"]
+
+# environment variables that are saved with a run
+LIMITS = ("FASTCONV_ISA", "ONEDNN_MAX_CPU_ISA", "OMP_WAIT_POLICY")
 
 # of `contenders`
 MAKERS = (
@@ -20,6 +23,7 @@ MAKERS = (
     "inferences",
     "single_images",
     "convolutions",
+    "untuned",
     "filters",
     "poolings",
 )
@@ -106,6 +110,10 @@ class Comparison:
             "intensity": problem.flops / problem.bytes if problem.bytes else None,
             "best_peer": peer,
             "ratio": measured.ratio(name, peer) if peer else None,
+            "ratios": {other: measured.ratio(name, other) for other in measured.peers()}
+            if contender.kind == "fastconv"
+            else {},
+            "method": contender.method,
             "rounds": len(measured.samples[name]),
             "calls_per_sample": measured.calls[name],
             "dtype": str(contenders.DTYPE),
@@ -117,6 +125,17 @@ class Comparison:
     def rows(self):
         """The rows of all that were timed."""
         return [self.row(name) for name in self.of] if self.measured else []
+
+
+def environment():
+    """The variables that are set and limit what somebody's kernels may use.
+
+    Examples
+    --------
+    >>> set(environment()) <= set(LIMITS)
+    True
+    """
+    return {name: os.environ[name] for name in LIMITS if name in os.environ}
 
 
 def about(threads, command):
@@ -137,6 +156,7 @@ def about(threads, command):
             "cores": os.cpu_count(),
             "isa": own.get("isa"),
             "threads": threads,
+            "environment": environment(),
         },
         "versions": {
             "fastconv": own["fastconv"],
@@ -299,7 +319,7 @@ def measure(problems, threads=1, peers=None, rounds=15, baselines=False, command
     --------
     >>> results, errors = measure(select(["one image: *conv 1"]), peers=set(), rounds=1)
     >>> [row["contender"] for row in results["rows"]], errors
-    (['fastconv', 'fastconv out='], [])
+    (['fastconv', 'fastconv out=', 'fastconv packed'], [])
     """
     peers = select_peers() if peers is None else peers
     results, errors = about(threads, command), []

@@ -1,9 +1,15 @@
 """Tables of measurements: for the terminal, and in Markdown for the README."""
 
 import json
+from math import exp, log
 from pathlib import Path
 
-FAMILY_ORDER = ("Training step", "One image", "Convolution", "Pooling")
+FAMILY_ORDER = ("Training step", "One image", "Convolution", "Untuned layer", "Pooling")
+CONVOLUTIONS = ("Convolution", "Untuned layer")
+PACKED, NHWC = "fastconv packed", "fastconv NHWC"
+# peers whose images have their channels side by side
+NOT_NCHW = ("PyTorch channels_last", "TensorFlow")
+NEAR = 1.1  # times the fastest method's time that is as good
 LISTED = ("Training step", "One image")  # a line for each operation instead of a column
 OP_ORDER = (
     "forward", "input gradient", "weight gradient",
@@ -63,7 +69,8 @@ def converted(saved, path):
         results = {
             "command": own["command"],
             "date": saved["datetime"][:10],
-            "machine": {name: own[name] for name in ("cpu", "cores", "isa", "threads")},
+            "machine": {name: own[name] for name in ("cpu", "cores", "isa", "threads")}
+            | {"environment": own.get("environment", {})},
             "versions": {
                 "fastconv": own["fastconv"],
                 "Python": own["python"],
@@ -132,14 +139,26 @@ def groups(rows):
 
 def ours(rows):
     """The row of what a plain fastconv call runs (else fastconv's fastest); None without one."""
-    own = [row for row in rows if row["kind"] == "fastconv"]
+    own = [
+        row for row in rows if row["kind"] == "fastconv" and row["contender"] not in (PACKED, NHWC)
+    ]
     plain = [row for row in own if row["auto"]]
     return min(plain or own, key=lambda row: row["seconds"], default=None)
 
 
-def cell(rows):
-    """Our time, rate and ratio to the best peer."""
-    row = ours(rows)
+def packed(rows):
+    """The row of a call with a packed weight; None without one."""
+    return next((row for row in rows if row["contender"] == PACKED), None)
+
+
+def channels_last(rows):
+    """The row of a call with layout="NHWC"; None without one."""
+    return next((row for row in rows if row["contender"] == NHWC), None)
+
+
+def cell(rows, which=ours):
+    """Our time and ratio to the best peer; `which` picks the row."""
+    row = which(rows)
     if row is None:
         return ""
     text = duration(row["seconds"])
@@ -163,6 +182,76 @@ def naive(found):
         yield f"{layer}, {op}: {', '.join(parts)}."
 
 
+def geometric_mean(values):
+    """The mean of ratios.
+
+    >>> geometric_mean([0.5, 2.0])
+    1.0
+    """
+    return exp(sum(map(log, values)) / len(values))
+
+
+def means(found):
+    """For each list of convolutions a line of geometric means and least ratios, forward."""
+
+    def any_layout(row):
+        return row["ratio"]
+
+    def pytorch(row):
+        return row.get("ratios", {}).get("PyTorch NCHW")
+
+    def pytorch_channels_last(row):
+        return row.get("ratios", {}).get("PyTorch channels_last")
+
+    def nchw(row):
+        ratios = row.get("ratios", {}).items()
+        return min((r for name, r in ratios if not name.startswith(NOT_NCHW)), default=None)
+
+    for family in CONVOLUTIONS:
+        mine = {
+            key[1]: rows for key, rows in found.items() if (key[0], key[2]) == (family, "forward")
+        }
+        parts = []
+        for title, which, of in (
+            ("packed against the best peer of any layout", packed, any_layout),
+            ("packed against the best NCHW peer", packed, nchw),
+            ("plain against the best peer of any layout", ours, any_layout),
+            ("plain against PyTorch NCHW", ours, pytorch),
+            ("NHWC against PyTorch channels_last", channels_last, pytorch_channels_last),
+        ):
+            rows = {layer: row for layer in mine if (row := which(mine[layer]))}
+            ratios = {layer: r for layer, row in rows.items() if (r := of(row)) is not None}
+            # a run from before these were saved has none
+            if ratios and any("ratios" in row for row in rows.values()):
+                least = min(ratios, key=ratios.get)
+                parts.append(
+                    f"{title} {times(geometric_mean(ratios.values()))}, "
+                    f"least {times(ratios[least])} ({least})"
+                )
+        if parts:
+            yield f"{family}, forward, geometric means over {len(mine)}: {'; '.join(parts)}."
+
+
+def choices(found):
+    """A line on whether "auto" ran the fastest method of each layer, or one as good."""
+    beyond, count = [], 0
+    for (_, layer, op), rows in found.items():
+        methods = [row for row in rows if row.get("method")]
+        auto = next((row for row in methods if row["auto"]), None)
+        if auto is None or len(methods) < 2:
+            continue
+        count += 1
+        best = min(methods, key=lambda row: row["seconds"])
+        if auto["seconds"] > NEAR * best["seconds"]:
+            share = times(auto["seconds"] / best["seconds"])
+            beyond.append(
+                f"{layer}, {op} ({auto['method']} takes {share} as long as {best['method']})"
+            )
+    if count:
+        rest = f"all but {len(beyond)}: {'; '.join(beyond)}" if beyond else "all"
+        yield f"Of {count} choices among methods, auto's is within 10 % of the fastest in {rest}."
+
+
 def position(order):
     """Sort key: the place in `order`, what is not in it at the end by name."""
     return lambda name: (order.index(name) if name in order else len(order), name)
@@ -170,11 +259,15 @@ def position(order):
 
 def crossed(family, mine):
     """A table of layers by operations."""
-    ops = sorted({op for _, _, op in mine}, key=position(OP_ORDER))
-    yield f"| {family} | {' | '.join(ops)} |"
-    yield "| --- |" + " ---: |" * len(ops)
+    columns = []
+    for op in sorted({op for _, _, op in mine}, key=position(OP_ORDER)):
+        columns.append((op, op, ours))
+        if any(packed(rows) for key, rows in mine.items() if key[2] == op):
+            columns.append((f"{op}, packed", op, packed))
+    yield f"| {family} | {' | '.join(title for title, _, _ in columns)} |"
+    yield "| --- |" + " ---: |" * len(columns)
     for layer in dict.fromkeys(layer for _, layer, _ in mine):
-        cells = [cell(mine.get((family, layer, op), [])) for op in ops]
+        cells = [cell(mine.get((family, layer, op), []), which) for _, op, which in columns]
         yield f"| {layer} | {' | '.join(cells)} |"
 
 
@@ -187,6 +280,8 @@ def listed(family, mine):
         peer = next((r for r in rows if row and r["contender"] == row["best_peer"]), None)
         theirs = "none" if peer is None else f"{peer['contender']}, {duration(peer['seconds'])}"
         yield f"| {layer}, {op} | {cell(rows)} | {theirs} |"
+        if packed(rows):
+            yield f"| {layer}, {op}, packed | {cell(rows, packed)} | {theirs} |"
 
 
 def figures(results):
@@ -218,14 +313,19 @@ def notes(results):
         told.append(f"Left out: {', '.join(results['left_out'])}.")
     if results.get("peaks"):
         told.append(f"Highest rates measured here: {peaks_text(results['peaks'])}.")
+    if any(packed(rows) for rows in found.values()):
+        told.append("Packed: the weight was brought into the kernels' layout before.")
+    told += [*means(found), *choices(found)]
     speed_ups = list(naive(found))
     if speed_ups:
         told.append(f"Against naive loops: {' '.join(speed_ups)}")
     yield " ".join(told)
     yield ""
     versions = ", ".join(f"{name} {number}" for name, number in versions.items())
+    limits = [f"{name}={value}" for name, value in machine.get("environment", {}).items()]
+    command = " ".join([*limits, results["command"]])
     yield (
-        f"`{results['command']}` on {machine['cpu']}, {machine['cores']} cores, "
+        f"`{command}` on {machine['cpu']}, {machine['cores']} cores, "
         f"{machine['isa']}, {results['date']}; {versions}."
     )
 
@@ -324,12 +424,13 @@ def text(rows):
         f"{'layer, operation':46} {'fastconv':>24} {'':>9} {'rate':>11} {'peak':>5} "
         f"{'best peer':>22} {'':>9} {'ratio':>7}"
     ]
-    for (family, layer, op), group in groups(rows).items():
-        row = ours(group)
+    found = groups(rows)
+    lined = [(key, rows, row) for key, rows in found.items() for row in (ours(rows), packed(rows))]
+    for (family, layer, op), group, row in lined:
         if row is None:
             continue
         rate = ""
-        if family == "Convolution":
+        if family in CONVOLUTIONS:
             rate = f"{row['gflops']:.1f} GF/s"
         elif family == "Pooling":
             rate = f"{row['gbytes']:.1f} GB/s"
@@ -342,4 +443,4 @@ def text(rows):
             line += f"{peer['contender']:>22} {duration(peer['seconds']):>9} "
             line += f"{times(row['ratio']):>7}"
         lines.append(line)
-    return "\n".join([*lines, *naive(groups(rows))])
+    return "\n".join([*lines, *means(found), *choices(found), *naive(found)])

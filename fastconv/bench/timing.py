@@ -40,6 +40,8 @@ class Contender:
     note : str
     auto : bool
         Whether a fastconv call that names no method runs this.
+    method : str, optional
+        The method of the native backend that this is: what "auto" chooses from.
     allocation : {"fresh", "out", "reused"}
         Where the output's memory comes from.
     context : callable
@@ -54,6 +56,7 @@ class Contender:
     share: float = 1.0
     note: str = ""
     auto: bool = False
+    method: str | None = None
     allocation: str = "fresh"
     context: object = nullcontext
 
@@ -70,10 +73,13 @@ class Measurement:
         """Median over the rounds, in seconds."""
         return statistics.median(self.samples[name])
 
+    def peers(self):
+        """Names of the peers."""
+        return [name for name, kind in self.kinds.items() if kind == "peer"]
+
     def best_peer(self):
         """The fastest peer, None when there is none."""
-        peers = [name for name, kind in self.kinds.items() if kind == "peer"]
-        return min(peers, key=self.median, default=None)
+        return min(self.peers(), key=self.median, default=None)
 
     def ratio(self, name, other):
         """How many times as fast as `other`: the median of the rounds' ratios."""
@@ -105,7 +111,7 @@ def verify(contender):
             )
 
 
-def interleaved(contenders, rounds=15, min_sample=0.002):
+def interleaved(contenders, rounds=15, min_sample=0.002, timer=time.perf_counter):
     """Time all contenders in turn, in each round in another order.
 
     Parameters
@@ -115,12 +121,13 @@ def interleaved(contenders, rounds=15, min_sample=0.002):
         Samples of each contender; a slow baseline gets at most `BASELINE_ROUNDS`.
     min_sample : float
         Seconds that a sample lasts at least: fast calls are repeated within it.
+    timer : callable
+        The clock, in seconds.
 
     Returns
     -------
     Measurement
     """
-    timer = time.perf_counter
     calls, limit = {}, {}
     for c in contenders:
         with c.context():

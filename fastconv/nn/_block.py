@@ -38,7 +38,7 @@ class Block:
     def _spec(self, x: np.ndarray) -> BlockSpec | None:
         """What a fused operation would have to do; None when no such operation could do it."""
         conv, pool = self.conv, self.pool
-        dtype = conv.weight.data.dtype
+        dtype = conv.weight.dtype
         if x.dtype != dtype or x.ndim != 4 or not x.flags.aligned or not dtype.isnative:
             return None
         kind, window = "avg", (1, 1)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import grad, ops
+from ..packing import PackedConv2d
 from ..spec import conv_spec, conv_transpose_spec
 from ._workspace import Workspace, empty
 from .init import generator, torch_default
@@ -49,6 +50,14 @@ class _Convolution(Windowed):
     def _settings(self) -> tuple:
         return self.stride, self.padding, self.dilation, self.groups
 
+    def _kernel(self, training: bool) -> np.ndarray | PackedConv2d:
+        """The weight for a forward pass; packed where nothing is learnt meanwhile."""
+        return self.weight.data if training else self.weight._pack()
+
+    def _release(self) -> None:
+        super()._release()
+        self.weight._packed = None
+
     def _run_batch(
         self,
         x: np.ndarray,
@@ -56,11 +65,10 @@ class _Convolution(Windowed):
         keep: bool,
         activation: str | None = None,
     ) -> tuple[np.ndarray, Any]:
-        weight = self.weight.data
-        x = as_float(x, weight.dtype)
+        x = as_float(x, self.weight.dtype)
         y = getattr(ops, self._op)(
             x,
-            weight,
+            self._kernel(keep),
             None if self.bias is None else self.bias.data,
             *self._settings(),
             activation=activation,
@@ -161,7 +169,7 @@ class Conv1d(_Convolution):
         self._draw(self.out_channels, self.in_channels, bias, rng, dtype)
 
     def _batch_shape(self, shape: tuple[int, ...], dtype: Any = np.float32) -> tuple[int, ...]:
-        K, c, S = self.weight.data.shape
+        K, c, S = self.weight.shape
         spec = conv_spec(
             (*shape[:2], 1, shape[2]),
             (K, c, 1, S),
@@ -182,6 +190,10 @@ class Conv1d(_Convolution):
 
 class Conv2d(_Convolution):
     """Two-dimensional convolution (cross-correlation), as ``torch.nn.Conv2d``.
+
+    In evaluation mode it keeps its weight packed (see `fastconv.pack_conv2d`) from the first call
+    until ``weight.data`` is next asked for. While somebody else holds that array, or the memory is
+    somebody else's, each call packs anew.
 
     Parameters
     ----------
@@ -233,7 +245,7 @@ class Conv2d(_Convolution):
         self._draw(self.out_channels, self.in_channels, bias, rng, dtype)
 
     def _spec(self, input_shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
-        return conv_spec(input_shape, self.weight.data.shape, *self._settings(), np.dtype(dtype))
+        return conv_spec(input_shape, self.weight.shape, *self._settings(), np.dtype(dtype))
 
     def _window(self) -> Window:
         return Window(self.kernel_size, self.stride, self.dilation, self.padding)
@@ -275,6 +287,9 @@ class ConvTranspose2d(_Convolution):
 
     _op = "conv_transpose2d"
 
+    def _kernel(self, training: bool) -> np.ndarray:
+        return self.weight.data  # which its kernels bring into another order
+
     def __init__(
         self,
         in_channels: int,
@@ -302,7 +317,7 @@ class ConvTranspose2d(_Convolution):
 
     def _batch_shape(self, shape: tuple[int, ...], dtype: Any = np.float32) -> tuple[int, ...]:
         spec = conv_transpose_spec(
-            tuple(shape), self.weight.data.shape, *self._settings(), np.dtype(dtype)
+            tuple(shape), self.weight.shape, *self._settings(), np.dtype(dtype)
         )
         return spec.input_shape
 

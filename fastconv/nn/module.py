@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..packing import PackedConv2d
 from ._workspace import Workspace, empty
 from .summary import Summary, summarize
 
@@ -56,7 +58,8 @@ class Parameter:
     ((2, 3), True)
     """
 
-    __slots__ = ("_workspace", "data", "grad")
+    # `_data` and `_packed` are for `data` and `_pack` alone
+    __slots__ = ("_data", "_packed", "_workspace", "grad")
 
     def __init__(self, data: Any) -> None:
         data = np.asarray(data)
@@ -64,24 +67,52 @@ class Parameter:
             raise TypeError(f"data: expected float32 or float64, got {data.dtype}")
         if not (data.flags.c_contiguous and data.flags.writeable):
             data = np.array(data, order="C")
-        self.data = data
+        self._data = data
+        self._packed: PackedConv2d | None = None
         self.grad: np.ndarray | None = None
         self._workspace = Workspace()
 
     @property
+    def data(self) -> np.ndarray:
+        """The array itself; updated in place by an optimiser."""
+        data = self._data  # held first: see `_pack`
+        self._packed = None
+        return data
+
+    @data.setter
+    def data(self, data: np.ndarray) -> None:
+        self._data = data
+        self._packed = None
+
+    def _pack(self) -> PackedConv2d:
+        """The array for `fastconv.conv2d`, packed; kept for as long as nobody can write to it.
+
+        Whoever wants to write has to take `data` first, and then what was kept is dropped. It is
+        not kept either while somebody holds the array, or a view of it: then it serves one call.
+        """
+        packed = self._packed
+        if packed is None:
+            packed = self._packed = PackedConv2d(_as_images(self._data))
+            # kept first, then counted: another thread that takes `data` in between is noticed here,
+            # or drops it afterwards
+            if not self._data.flags.owndata or sys.getrefcount(self._data) > _ALONE + 1:
+                self._packed = None
+        return packed
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of `data`."""
-        return self.data.shape
+        return self._data.shape
 
     @property
     def size(self) -> int:
         """Number of elements of `data`."""
-        return self.data.size
+        return self._data.size
 
     @property
     def dtype(self) -> np.dtype:
         """dtype of `data`."""
-        return self.data.dtype
+        return self._data.dtype
 
     def zero_grad(self) -> None:
         """Set the gradient to None (an array that was taken from it stays as it is)."""
@@ -89,17 +120,31 @@ class Parameter:
 
     def _add(self, compute: Any, dtype: np.dtype) -> None:
         """Add ``compute(out)``, a gradient of `dtype`, to `grad`; out=None makes a new array."""
-        if self.grad is None and dtype == self.data.dtype:
-            fresh = self._workspace.take(self.data.shape, dtype)
+        if self.grad is None and dtype == self.dtype:
+            fresh = self._workspace.take(self.shape, dtype)
             compute(fresh)
             self.grad = fresh
         elif self.grad is None:
-            self.grad = compute(None).astype(self.data.dtype)
+            self.grad = compute(None).astype(self.dtype)
         else:
             self.grad += compute(None)
 
     def __repr__(self) -> str:
-        return f"Parameter(shape={self.data.shape}, dtype={self.data.dtype})"
+        return f"Parameter(shape={self.shape}, dtype={self.dtype})"
+
+    def __getstate__(self) -> tuple:
+        own, slots = super().__getstate__()
+        return own, slots | {"_packed": None}
+
+
+def _as_images(weight: np.ndarray) -> np.ndarray:
+    """The weight of a convolution of lines as that of one of images of one row."""
+    return weight[:, :, None] if weight.ndim == 3 else weight
+
+
+# references to an array that only its Parameter holds, measured: they differ between interpreters
+_PROBE = Parameter(np.zeros(1))
+_ALONE = sys.getrefcount(_PROBE._data)
 
 
 class Module(ABC):

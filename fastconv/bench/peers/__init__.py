@@ -44,6 +44,17 @@ class Made:
     slack: float = 1.0
 
 
+def pair(value):
+    """Two integers in a list, from one or two.
+
+    Examples
+    --------
+    >>> pair(1), pair((0, 3))
+    ([1, 1], [0, 3])
+    """
+    return list(value) if isinstance(value, tuple) else [value, value]
+
+
 def module(name):
     """The module of this package for a peer."""
     return import_module(f"{__name__}.{name}")

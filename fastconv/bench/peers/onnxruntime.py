@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from fastconv.bench.peers import Made
+from fastconv.bench.peers import Made, pair
 
 _threads = 1
 
@@ -72,9 +72,9 @@ def convolution_model(problem):
     stride, padding, dilation, groups = problem.options
     attributes = {
         "kernel_shape": w.shape[2:],
-        "strides": [stride] * 2,
-        "pads": [padding] * 4,
-        "dilations": [dilation] * 2,
+        "strides": pair(stride),
+        "pads": pair(padding) * 2,
+        "dilations": pair(dilation),
         "group": groups,
     }
     x = {"x": problem.spec.input_shape}

@@ -5,7 +5,7 @@ import shutil
 import warnings
 from contextlib import contextmanager
 
-from fastconv.bench.peers import Made
+from fastconv.bench.peers import Made, pair
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def _convolution(problem, channels_last):
         def run():
             return torch.nn.functional.conv2d(x, w, b, stride, padding, dilation, groups)
     else:
-        pairs = [[n, n] for n in (stride, padding, dilation)]
+        pairs = [pair(n) for n in (stride, padding, dilation)]
         which = 0 if problem.op == "input gradient" else 1
         mask = [which == 0, which == 1, False]
 
@@ -80,7 +80,7 @@ def _prepacked(problem):
 
     x, w, b, _ = _tensors(problem.data, False)
     stride, padding, dilation, groups = problem.options
-    how = [padding] * 2, [stride] * 2, [dilation] * 2, groups
+    how = pair(padding), pair(stride), pair(dilation), groups
     ops = torch.ops.mkldnn
     packed = ops._reorder_convolution_weight(w, *how, list(x.shape))
 
