@@ -89,44 +89,57 @@ def tiles(isa=None):
     return _dispatch.tiles(ISA_INDEX[isa or config.current().isa or BEST_ISA])
 
 
-def _how():
-    """Index of the ISA and number of threads for the call at hand."""
+def _isa():
+    """Index of the ISA for the call at hand."""
+    return ISA_INDEX[config.current().isa or BEST_ISA]
+
+
+def _run(driver, *arguments):
+    """A driver that multiplies, with the ISA and the threads of the call at hand.
+
+    Unless `using(flush_denormals=False)` says otherwise, denormals are zeros in it.
+    """
     settings = config.current()
-    return ISA_INDEX[settings.isa or BEST_ISA], usable(settings.num_threads)
+    isa, threads = ISA_INDEX[settings.isa or BEST_ISA], usable(settings.num_threads)
+    _dispatch.call(driver, settings.flush_denormals, *arguments, isa, threads)
+
+
+def _run_exactly(driver, *arguments):
+    """A driver that chooses, moves or adds: denormals come out of it as they went in."""
+    settings = config.current()
+    driver(*arguments, ISA_INDEX[settings.isa or BEST_ISA], usable(settings.num_threads))
 
 
 def _conv2d(number):
     def run(spec, input, weight, bias, out, activation):
-        _conv.conv2d(
-            spec.geometry, input, weight, bias, out, ACTIVATIONS[activation], number, *_how()
-        )
+        _run(_conv.conv2d, spec.geometry, input, weight, bias, out, ACTIVATIONS[activation], number)
 
     return run
 
 
 def _conv2d_input(number):
     def run(spec, grad_output, weight, out):
-        _conv.conv2d_input(spec.geometry, grad_output, weight, out, number, *_how())
+        _run(_conv.conv2d_input, spec.geometry, grad_output, weight, out, number)
 
     return run
 
 
 def _conv2d_weight(number):
     def run(spec, input, grad_output, out):
-        _conv.conv2d_weight(spec.geometry, input, grad_output, out, number, *_how())
+        _run(_conv.conv2d_weight, spec.geometry, input, grad_output, out, number)
 
     return run
 
 
 def _depthwise(spec, input, weight, bias, out, activation):
-    _conv.depthwise(spec.geometry, input, weight, bias, out, ACTIVATIONS[activation], *_how())
+    _run(_conv.depthwise, spec.geometry, input, weight, bias, out, ACTIVATIONS[activation])
 
 
 def _depthwise_input(spec, grad_output, weight, out):
     rows, cols = spec.stride
     residues = [weight[:, :, a::rows, b::cols] for a in range(rows) for b in range(cols)]
     parts = np.concatenate([part[:, :, ::-1, ::-1].ravel() for part in residues])
-    _conv.depthwise_input(spec.geometry, grad_output, parts, out, *_how())
+    _run(_conv.depthwise_input, spec.geometry, grad_output, parts, out)
 
 
 def _one_channel(spec):
@@ -251,30 +264,36 @@ _DEPTHWISE = (
 
 def _extreme_pool2d(minimum):
     def run(spec, input, out, indices):
-        _planes.extreme_pool2d(minimum, spec.geometry, input, out, indices, *_how())
+        _run_exactly(_planes.extreme_pool2d, minimum, spec.geometry, input, out, indices)
 
     return run
 
 
 def _max_pool2d_backward(spec, grad_output, indices, out):
-    _planes.max_pool2d_backward(grad_output, indices, out, *_how())
+    _run_exactly(_planes.max_pool2d_backward, grad_output, indices, out)
 
 
 def _avg_pool2d(spec, input, out):
-    _planes.avg_pool2d(
-        spec.geometry, spec.row_counts, spec.col_counts, spec.divisor_override, input, out, *_how()
+    _run(
+        _planes.avg_pool2d,
+        spec.geometry,
+        spec.row_counts,
+        spec.col_counts,
+        spec.divisor_override,
+        input,
+        out,
     )
 
 
 def _avg_pool2d_backward(spec, grad_output, out):
-    _planes.avg_pool2d_backward(
+    _run(
+        _planes.avg_pool2d_backward,
         spec.geometry,
         spec.row_counts,
         spec.col_counts,
         spec.divisor_override,
         grad_output,
         out,
-        *_how(),
     )
 
 
@@ -290,36 +309,40 @@ def _soft_windows(spec, *arrays):
 
 def _softmax_pool2d(spec, input, out):
     geometry, x, y = _soft_windows(spec, input, out)
-    _planes.softmax_pool2d(geometry, x, spec.beta, y, *_how())
+    _run(_planes.softmax_pool2d, geometry, x, spec.beta, y)
 
 
 def _softmax_pool2d_backward(spec, grad_output, input, out):
     geometry, dy, x, dx = _soft_windows(spec, grad_output, input, out)
-    _planes.softmax_pool2d_backward(geometry, dy, x, spec.beta, dx, *_how())
+    _run(_planes.softmax_pool2d_backward, geometry, dy, x, spec.beta, dx)
 
 
 def _unfold(spec, input, out):
-    _planes.unfold(spec.geometry, input, out, *_how())
+    _run_exactly(_planes.unfold, spec.geometry, input, out)
 
 
 def _fold(spec, input, out):
-    _planes.fold(spec.geometry, input, out, *_how())
+    _run_exactly(_planes.fold, spec.geometry, input, out)
 
 
 def _channel_sum(spec, grad_output, out):
-    _planes.channel_sum(grad_output, out, *_how())
+    _run_exactly(_planes.channel_sum, grad_output, out)
+
+
+def _runner(kind):
+    return _run_exactly if kind == "relu" else _run
 
 
 def _activation(kind):
     def run(spec, input, out):
-        _planes.activation(kind, input, out, *_how())
+        _runner(kind)(_planes.activation, kind, input, out)
 
     return run
 
 
 def _activation_backward(kind):
     def run(spec, grad_output, output, out):
-        _planes.activation_backward(kind, grad_output, output, out, *_how())
+        _runner(kind)(_planes.activation_backward, kind, grad_output, output, out)
 
     return run
 
@@ -346,7 +369,7 @@ POOLS = {"avg": 0, "max": 1}
 
 
 def _block_reason(spec):
-    size = _conv.block_size(spec.conv.geometry, spec.conv.dtype.itemsize, _how()[0])
+    size = _conv.block_size(spec.conv.geometry, spec.conv.dtype.itemsize, _isa())
     if isinstance(size, str):
         return size
     return None if 0 not in spec.output_shape else "the output is empty"
@@ -354,11 +377,12 @@ def _block_reason(spec):
 
 def block_size(spec):
     """Elements that `conv2d_block` keeps for its gradients."""
-    return _conv.block_size(spec.conv.geometry, spec.conv.dtype.itemsize, _how()[0])
+    return _conv.block_size(spec.conv.geometry, spec.conv.dtype.itemsize, _isa())
 
 
 def _block(spec, input, weight, bias, kept, out):
-    _conv.block(
+    _run(
+        _conv.block,
         spec.conv.geometry,
         input,
         weight,
@@ -368,12 +392,12 @@ def _block(spec, input, weight, bias, kept, out):
         *spec.window,
         kept,
         out,
-        *_how(),
     )
 
 
 def _block_gradients(spec, input, weight, kept, grad_output, grad_input, grad_weight, grad_bias):
-    _conv.block_gradients(
+    _run(
+        _conv.block_gradients,
         spec.conv.geometry,
         input,
         weight,
@@ -385,7 +409,6 @@ def _block_gradients(spec, input, weight, kept, grad_output, grad_input, grad_we
         grad_input,
         grad_weight,
         grad_bias,
-        *_how(),
     )
 
 

@@ -18,11 +18,12 @@ of threads.  The scratch of a thread is bounded, whatever the size of the image.
 """
 
 from cython.parallel cimport prange, threadid
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from fastconv.backends.native._dispatch cimport fc_isa, isa_table
+from fastconv.backends.native._dispatch cimport (
+    fc_float_mode, fc_isa, fc_set_float_mode, isa_table)
 
 ctypedef fused real:
     float
@@ -897,6 +898,7 @@ cdef int run_plan(const fc_isa* isa, Plan* plan, const real* x, const real* w, c
     cdef char* memory = space.aligned()
     cdef char* scratch = memory + tables.size
     cdef size_t each = plan.scratch
+    cdef uint64_t mode = fc_float_mode(), before
     with nogil:
         fill_tables(isa, plan, &tables, memory, w, bias)
         if threads == 1:
@@ -904,7 +906,9 @@ cdef int run_plan(const fc_isa* isa, Plan* plan, const real* x, const real* w, c
                 correlate_block(isa, plan, x, &tables, out, item, scratch)
         else:
             for item in prange(n_items, num_threads=threads, schedule="dynamic"):
+                before = fc_set_float_mode(mode)
                 correlate_block(isa, plan, x, &tables, out, item, scratch + each * threadid())
+                fc_set_float_mode(before)
     give_workspace(space, threads)
     return 0
 
@@ -1251,13 +1255,16 @@ cdef int weight_gradient(const fc_isa* isa, const Geometry* g, const real* x, co
     each = plan.acc_size + plan.x.scratch
     cdef Workspace space = take_workspace(threads * each)
     cdef char* scratch = space.aligned()
+    cdef uint64_t mode = fc_float_mode(), before
     with nogil:
         if threads == 1:
             for item in range(plan.n_items):
                 weight_block(isa, &plan, x, dy, dw, item, scratch)
         else:
             for item in prange(plan.n_items, num_threads=threads, schedule="dynamic"):
+                before = fc_set_float_mode(mode)
                 weight_block(isa, &plan, x, dy, dw, item, scratch + each * threadid())
+                fc_set_float_mode(before)
     give_workspace(space, threads)
     return 0
 

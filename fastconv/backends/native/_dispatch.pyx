@@ -1,4 +1,4 @@
-"""The kernel table: which ISAs this build holds and this CPU runs.
+"""The kernel table: which ISAs this build holds and this CPU runs; and the float mode of a call.
 
 The only extension module that links csrc/; the drivers cimport `isa_table` from here, so all of
 them see one table.
@@ -27,6 +27,15 @@ cdef extern from *:
 
 cdef const fc_isa* isa_table(int index) noexcept nogil:
     return fc_isas[index]
+
+
+def call(driver, bint flush, *arguments):
+    """driver(*arguments), in which denormals are zeros if `flush`; afterwards all is as before."""
+    cdef uint64_t before = fc_flush_denormals(flush)
+    try:
+        driver(*arguments)
+    finally:
+        fc_set_float_mode(before)
 
 
 def isa_names():
