@@ -7,11 +7,16 @@ environment variable           meaning
 ``FASTCONV_ISA``               instruction set of the native backend, out of those built
 ``FASTCONV_NUM_THREADS``       threads of one call; default: the CPUs this process may use
 ``FASTCONV_FLUSH_DENORMALS``   0: the native backend computes with denormals; default: 1
+``OMP_NUM_THREADS``            where it is lower, the default number of threads
 ``FASTCONV_DATA``              folder searched first for data sets (read by `datasets`)
 =============================  ========================================================
 
 A value that cannot be honoured raises at first use and lists the valid ones; nothing is ever
 silently replaced.
+
+A limit set on OpenMP in the calling thread, as `threadpoolctl.threadpool_limits` does, binds like
+`using(num_threads=)`; the lower of both counts. threadpoolctl limits the libraries that it finds
+loaded, and fastconv loads OpenMP with its first native call, or its first `get_num_threads()`.
 
 Denormals, below 1.2e-38 in float32, slow some processors down a hundred times. Where the native
 backend multiplies (convolutions, averages, sigmoid, tanh, their gradients) it takes them for zeros,
@@ -31,6 +36,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 import numpy as np
+
+from fastconv import _threads
 
 __all__ = [
     "Settings",
@@ -97,7 +104,7 @@ def _from_environment() -> Settings:
     environment = os.environ
     threads = environment.get("FASTCONV_NUM_THREADS")
     if threads is None:
-        threads = _usable_cpus()
+        threads = min(_usable_cpus(), _threads.from_environment() or _usable_cpus())
     else:
         try:
             threads = int(threads)
@@ -175,6 +182,7 @@ class using(ContextDecorator):  # noqa: N801  (used as a function: `with using(.
     isa : str, optional
         An instruction set of the native backend, see `show_config`.
     num_threads : int, optional
+        Wins over the environment, not over a limit that is set on OpenMP (`threadpoolctl`).
     flush_denormals : bool, optional
         Whether the native backend takes denormals for zeros where it multiplies; it does by
         default.
@@ -252,14 +260,14 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """How many threads a call made here may use.
+    """How many threads a call made here may use, all limits taken together.
 
     Examples
     --------
     >>> get_num_threads() >= 1
     True
     """
-    return current().num_threads
+    return _threads.limited(current().num_threads)
 
 
 @functools.cache
@@ -296,7 +304,7 @@ def config() -> dict[str, object]:
         "numpy": np.__version__,
         "platform": platform.platform(),
         "cpu": _cpu_name(),
-        "threads": settings.num_threads,
+        "threads": get_num_threads(),
         "default backend": settings.backend,
         "backends": backends,
     }

@@ -16,6 +16,7 @@ def fresh(monkeypatch):
     """Settings as at the start of a process with no variable set; the old ones come back."""
     for name in ("BACKEND", "ISA", "NUM_THREADS", "FLUSH_DENORMALS"):
         monkeypatch.delenv(f"FASTCONV_{name}", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(config, "_process", None)
 
 
