@@ -1,16 +1,28 @@
 """Settings: environment variables, `using`, threads, and what `show_config` prints.
 
-==========================  ===========================================================
-environment variable        meaning
-==========================  ===========================================================
-``FASTCONV_BACKEND``        backend when a call names none: one of `BACKENDS`
-``FASTCONV_ISA``            instruction set of the native backend, out of those built
-``FASTCONV_NUM_THREADS``    threads of one call; default: the CPUs this process may use
-``FASTCONV_DATA``           folder searched first for data sets (read by `datasets`)
-==========================  ===========================================================
+=============================  ========================================================
+environment variable           meaning
+=============================  ========================================================
+``FASTCONV_BACKEND``           backend when a call names none: one of `BACKENDS`
+``FASTCONV_ISA``               instruction set of the native backend, out of those built
+``FASTCONV_NUM_THREADS``       threads of one call; default: the CPUs this process may use
+``FASTCONV_FLUSH_DENORMALS``   0: the native backend computes with denormals; default: 1
+``OMP_NUM_THREADS``            where it is lower, the default number of threads
+``FASTCONV_DATA``              folder searched first for data sets (read by `datasets`)
+=============================  ========================================================
 
 A value that cannot be honoured raises at first use and lists the valid ones; nothing is ever
 silently replaced.
+
+A limit set on OpenMP in the calling thread, as `threadpoolctl.threadpool_limits` does, binds like
+`using(num_threads=)`; the lower of both counts. threadpoolctl limits the libraries that it finds
+loaded, and fastconv loads OpenMP with its first native call, or its first `get_num_threads()`.
+
+Denormals, below 1.2e-38 in float32, slow some processors down a hundred times. Where the native
+backend multiplies (convolutions, averages, sigmoid, tanh, their gradients) it takes them for zeros,
+in the operands and in the result. Maxima, minima, relu, `unfold`, `fold` and sums keep them, and so
+do the backends "numba" and "reference" everywhere. The mode of the processor is changed for the
+time of a call, in the threads that compute it, and then set back.
 """
 
 from __future__ import annotations
@@ -25,6 +37,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
+from fastconv import _threads
 
 __all__ = [
     "Settings",
@@ -47,6 +61,7 @@ class Settings:
     method: str
     isa: str | None
     num_threads: int
+    flush_denormals: bool
 
 
 # what the `using` blocks round the running code change
@@ -90,7 +105,7 @@ def _from_environment() -> Settings:
     environment = os.environ
     threads = environment.get("FASTCONV_NUM_THREADS")
     if threads is None:
-        threads = _usable_cpus()
+        threads = min(_usable_cpus(), _threads.from_environment() or _usable_cpus())
     else:
         try:
             threads = int(threads)
@@ -108,6 +123,10 @@ def _from_environment() -> Settings:
         method="auto",
         isa=_valid_isa("FASTCONV_ISA", environment.get("FASTCONV_ISA")),
         num_threads=threads,
+        flush_denormals=_one_of(
+            "FASTCONV_FLUSH_DENORMALS", environment.get("FASTCONV_FLUSH_DENORMALS", "1"), ("0", "1")
+        )
+        == "1",
     )
     return _process
 
@@ -164,6 +183,10 @@ class using(ContextDecorator):  # noqa: N801  (used as a function: `with using(.
     isa : str, optional
         An instruction set of the native backend, see `show_config`.
     num_threads : int, optional
+        Wins over the environment, not over a limit that is set on OpenMP (`threadpoolctl`).
+    flush_denormals : bool, optional
+        Whether the native backend takes denormals for zeros where it multiplies; it does by
+        default.
 
     Raises
     ------
@@ -179,7 +202,9 @@ class using(ContextDecorator):  # noqa: N801  (used as a function: `with using(.
     9.0
     """
 
-    def __init__(self, *, backend=None, method=None, isa=None, num_threads=None):
+    def __init__(
+        self, *, backend=None, method=None, isa=None, num_threads=None, flush_denormals=None
+    ):
         self._changes = {}
         if backend is not None:
             self._changes["backend"] = _one_of("backend", backend, BACKENDS)
@@ -189,6 +214,10 @@ class using(ContextDecorator):  # noqa: N801  (used as a function: `with using(.
             self._changes["isa"] = _valid_isa("isa", isa)
         if num_threads is not None:
             self._changes["num_threads"] = _thread_count("num_threads", num_threads)
+        if flush_denormals is not None:
+            if not isinstance(flush_denormals, (bool, np.bool_)):
+                raise TypeError(f"flush_denormals: expected True or False, got {flush_denormals!r}")
+            self._changes["flush_denormals"] = bool(flush_denormals)
         self._tokens = []
 
     def _recreate_cm(self):
@@ -232,14 +261,14 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """How many threads a call made here may use.
+    """How many threads a call made here may use, all limits taken together.
 
     Examples
     --------
     >>> get_num_threads() >= 1
     True
     """
-    return current().num_threads
+    return _threads.limited(current().num_threads)
 
 
 def cache_folder() -> Path:
@@ -284,7 +313,7 @@ def config() -> dict[str, object]:
         "numpy": np.__version__,
         "platform": platform.platform(),
         "cpu": _cpu_name(),
-        "threads": settings.num_threads,
+        "threads": get_num_threads(),
         "default backend": settings.backend,
         "backends": backends,
     }
@@ -294,6 +323,7 @@ def config() -> dict[str, object]:
         report["isa"] = settings.isa or native.available_isas()[0]
         report["isa available"] = list(native.available_isas())
         report["isa built"] = list(native.isa_names())
+        report["denormals"] = "zeros" if settings.flush_denormals else "kept"
         report["openmp"] = native.openmp_runtime()
         report["compiler"] = native.compiler()
     return report

@@ -15,7 +15,7 @@ from typing import Any
 
 from fastconv.config import BACKENDS, METHODS, current
 
-__all__ = ["Explanation", "Impl", "Tuned", "choose", "implementations"]
+__all__ = ["Cost", "Explanation", "Impl", "Tuned", "choose", "implementations"]
 
 # what a backend needs beyond NumPy, for the message when it cannot be imported
 _REMEDY = {
@@ -23,6 +23,59 @@ _REMEDY = {
     "numba": "install it: pip install 'fastconv[numba]'",
     "reference": "it is part of fastconv: reinstall it",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a call is expected to take on one core, made of what can be counted.
+
+    It is there to compare methods: `cycles` is no promise.
+
+    Attributes
+    ----------
+    flops : float
+        Multiplications and additions that the kernels execute, those of empty lanes and of padding
+        included.
+    rate : float
+        How many they execute in a cycle while nothing else holds them up.
+    moved : float
+        Cycles for the data that go through scratch: staged, transposed, transformed.
+    packing : float
+        Cycles for arranging the weight, which a packed one saves.
+    form : str
+        How the method goes about it, where there is a choice.
+
+    Examples
+    --------
+    >>> cost = Cost(flops=1e6, rate=32, moved=3000)
+    >>> cost.cycles, float(cost)
+    (34250.0, 34250.0)
+    >>> print(cost)
+    1 Mflop at 32 a cycle + 3,000 cycles for data = 34,250 cycles
+    """
+
+    flops: float
+    rate: float
+    moved: float = 0.0
+    packing: float = 0.0
+    form: str = ""
+
+    @property
+    def cycles(self) -> float:
+        """All of it, without the packing."""
+        return self.flops / self.rate + self.moved
+
+    def __float__(self) -> float:
+        return float(self.cycles)
+
+    def __str__(self) -> str:
+        text = f"{self.flops / 1e6:.3g} Mflop at {self.rate:.3g} a cycle"
+        if self.moved:
+            text += f" + {self.moved:,.0f} cycles for data"
+        text += f" = {self.cycles:,.0f} cycles"
+        if self.packing:
+            text += f" (and {self.packing:,.0f} to pack the weight)"
+        return f"{self.form}: {text}" if self.form else text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,8 +90,8 @@ class Impl:
     supports : callable
         ``supports(spec)`` is None, or the reason why the spec cannot be served.
     cost : callable
-        ``cost(spec)``, comparable among the methods of one backend; without the packing of the
-        weight where there is a `pack`.
+        ``cost(spec)``, a `Cost` or a number, comparable among the methods of one backend; without
+        the packing of the weight where there is a `pack`.
     run : callable
         ``run(spec, *arrays, out, ...)`` writes into ``out``; ops.py has checked everything. With
         ``packed=``, what `pack` made, it need not look at the weight.
@@ -57,7 +110,7 @@ class Impl:
     method: str
     backend: str
     supports: Callable[[Any], str | None]
-    cost: Callable[[Any], float]
+    cost: Callable[[Any], Cost | float]
     run: Callable[..., None]
     note: Callable[[Any], str | None] = lambda spec: None
     pack: Callable[[Any, Any], Any] | None = None
@@ -66,7 +119,7 @@ class Impl:
 
     def cost_of_call(self, spec: Any, packed: bool = False) -> float:
         """The cost of a call with a weight that was packed beforehand, or with a plain one."""
-        cost = self.cost(spec)
+        cost = float(self.cost(spec))
         return cost if packed and self.pack is not None else cost + self.pack_cost(spec)
 
     def __str__(self) -> str:
@@ -339,6 +392,9 @@ class Explanation:
         if self.tuned is not None:
             took = self.tuned.seconds[self.chosen.method]
             lines.append(f"  tuned: it took {took * 1e6:.3g} us when measured")
+        cost = self.chosen.cost(self.spec)
+        if isinstance(cost, Cost):
+            lines.append(f"  {cost}")
         note = self.chosen.note(self.spec)
         if note is not None:
             lines.append(f"  it {note}")
@@ -376,6 +432,9 @@ def explain(
         elif reason is None:
             share = row.cost_of_call(spec, packed) / chosen.cost_of_call(spec, packed)
             reason = f"about {share:.2g} times the cost of {chosen.method}"
+            cost = row.cost(spec)
+            if isinstance(cost, Cost):
+                reason += f" ({cost})"
         others.append((row, reason))
     missing = tuple((name, reason) for name in BACKENDS if (reason := why_missing(name)))
     return Explanation(op, spec, chosen, tuple(others), missing, tuned)

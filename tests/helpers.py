@@ -33,7 +33,7 @@ def tiles():
         from fastconv.backends import native
 
         return native.tiles()
-    return dict.fromkeys(DTYPES, {"lanes": 4, "m": 4, "v": 2})
+    return dict.fromkeys(DTYPES, {"lanes": 4, "m": 4, "v": 2, "panel_v": 2})
 
 
 def straddling(n):
@@ -124,6 +124,10 @@ def _conv_shapes(dtype):
         shapes[f"{k} filters"] = ((1, 3, 4, lanes + 3), (k, 3, 2, 3), 1, 0, 1, 1)
         shapes[f"{k} channels"] = ((1, k, 4, lanes + 3), (3, k, 2, 3), 1, 0, 1, 1)
         shapes[f"{k} filters, 1x1"] = ((1, 3, 3, lanes - 1), (k, 3, 1, 1), 1, 0, 1, 1)
+    # panels of filters, and sums that do not fit into one block of channels
+    for k in straddling(lanes * tile["panel_v"]):
+        shapes[f"{k} filters, panels"] = ((2, 3, 3, 4), (k, 3, 2, 2), 1, 1, 1, 1)
+    shapes["channels in blocks"] = ((1, 150, 3, 4), (5, 150, 2, 2), 1, 1, 1, 1)
     for q in straddling(lanes) + straddling(lanes * v)[1:]:
         shapes[f"{q} columns"] = ((1, 2, 3, q + 2), (m + 1, 2, 2, 3), 1, 0, 1, 1)
         shapes[f"{q} columns, stride 3"] = ((1, 2, 3, 3 * q), (2, 2, 2, 3), (1, 3), 0, 1, 1)

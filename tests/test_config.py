@@ -14,14 +14,16 @@ from fastconv.config import current
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
     """Settings as at the start of a process with no variable set; the old ones come back."""
-    for name in ("BACKEND", "ISA", "NUM_THREADS"):
+    for name in ("BACKEND", "ISA", "NUM_THREADS", "FLUSH_DENORMALS"):
         monkeypatch.delenv(f"FASTCONV_{name}", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(config, "_process", None)
 
 
 def test_defaults():
     settings = current()
     assert (settings.backend, settings.method, settings.isa) == ("native", "auto", None)
+    assert settings.flush_denormals
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no CPU affinity here")
@@ -46,6 +48,7 @@ def test_environment(monkeypatch):
         ("BACKEND", "", "FASTCONV_BACKEND: expected one of native, numba, reference, got ''"),
         ("NUM_THREADS", "0", "FASTCONV_NUM_THREADS: expected a positive integer, got '0'"),
         ("NUM_THREADS", "many", "FASTCONV_NUM_THREADS: expected a positive integer, got 'many'"),
+        ("FLUSH_DENORMALS", "off", "FASTCONV_FLUSH_DENORMALS: expected one of 0, 1, got 'off'"),
     ],
 )
 def test_bad_environment_raises_at_every_use(monkeypatch, name, value, message):
@@ -56,7 +59,7 @@ def test_bad_environment_raises_at_every_use(monkeypatch, name, value, message):
 
 
 def test_every_variable_is_in_the_table():
-    for name in ("BACKEND", "ISA", "NUM_THREADS", "DATA"):
+    for name in ("BACKEND", "ISA", "NUM_THREADS", "FLUSH_DENORMALS", "DATA"):
         assert f"``FASTCONV_{name}``" in config.__doc__
 
 

@@ -563,6 +563,11 @@ ERRORS = {
         ValueError,
         "num_threads: expected at least 1, got 0",
     ),
+    "flush_denormals": (
+        lambda: fc.using(flush_denormals="0"),
+        TypeError,
+        "flush_denormals: expected True or False, got '0'",
+    ),
     "num_threads, float": (
         lambda: fc.set_num_threads(2.0),
         TypeError,

@@ -1,10 +1,8 @@
 """The native backend: Cython drivers over the C kernels of csrc/.
 
-`ROWS` lists what it offers; the cost functions beside them are rough counts of vector operations,
-good enough to choose among the methods of this backend.
+`ROWS` lists what it offers; what a call would cost is counted in `_costs.py`.
 """
 
-import math
 import os
 from importlib import import_module
 
@@ -12,6 +10,7 @@ import numpy as np
 
 from fastconv import config
 from fastconv._threads import usable
+from fastconv.backends.native import _costs
 from fastconv.registry import Impl
 
 
@@ -42,24 +41,11 @@ available_isas, compiler, isa_names = (
 
 __all__ = ["ROWS", "available_isas", "compiler", "isa_names", "openmp_runtime", "tiles"]
 
-# numbers that the drivers know the methods and activations by
-METHODS = {"direct": 0, "im2col": 1, "pointwise": 2}
+# numbers that the drivers know the activations by
 ACTIVATIONS = {None: 0, "relu": 1, "sigmoid": 2, "tanh": 3}
 
 ISA_INDEX = {name: i for i, name in enumerate(isa_names())}
 BEST_ISA = available_isas()[0]
-
-# vector operations that bringing one vector of patches, or one short row of them, costs
-PACK_VECTOR, PACK_ROW = 6, 15
-# vector operations that staging a vector of a plane costs
-STAGE_VECTOR = 2
-# vector operations that a tap of a plane's tile costs, with its share of the loads
-PLANE_TAP = 1.2
-# vector operations that loading a vector of inputs costs a register tile, shared by its rows
-TILE_LOAD = 2
-# what images in the lanes lose to bringing them in and out
-LANES_EFFICIENCY = 0.9
-
 
 def openmp_runtime():
     """OpenMP support compiled into the drivers, e.g. ``'OpenMP 201511'``, or ``'none'``."""
@@ -79,7 +65,8 @@ def tiles(isa=None):
     -------
     dict
         For "float32" and "float64": lanes of a vector, rows `m` (output channels) and vectors `v`
-        (output pixels) of the register tile.
+        (output pixels) of the register tile with pixels in the lanes; `panel_v` vectors of the one
+        with filters there.
 
     Examples
     --------
@@ -89,44 +76,88 @@ def tiles(isa=None):
     return _dispatch.tiles(ISA_INDEX[isa or config.current().isa or BEST_ISA])
 
 
-def _how():
-    """Index of the ISA and number of threads for the call at hand."""
+def _isa():
+    """Index of the ISA for the call at hand."""
+    return ISA_INDEX[config.current().isa or BEST_ISA]
+
+
+def _run(driver, *arguments):
+    """A driver that multiplies, with the ISA and the threads of the call at hand.
+
+    Unless `using(flush_denormals=False)` says otherwise, denormals are zeros in it.
+    """
     settings = config.current()
-    return ISA_INDEX[settings.isa or BEST_ISA], usable(settings.num_threads)
+    isa, threads = ISA_INDEX[settings.isa or BEST_ISA], usable(settings.num_threads)
+    _dispatch.call(driver, settings.flush_denormals, *arguments, isa, threads)
 
 
-def _conv2d(number):
-    def run(spec, input, weight, bias, out, activation):
-        _conv.conv2d(
-            spec.geometry, input, weight, bias, out, ACTIVATIONS[activation], number, *_how()
+def _run_exactly(driver, *arguments):
+    """A driver that chooses, moves or adds: denormals come out of it as they went in."""
+    settings = config.current()
+    driver(*arguments, ISA_INDEX[settings.isa or BEST_ISA], usable(settings.num_threads))
+
+
+def _conv2d(method):
+    def run(spec, input, weight, bias, out, activation, packed=None):
+        form = _costs.form_of("conv2d", method, spec, packed is not None)
+        if form != _costs.FORMS["panels"]:
+            packed = None
+        _run(
+            _conv.conv2d,
+            spec.geometry,
+            input,
+            weight,
+            packed,
+            bias,
+            out,
+            ACTIVATIONS[activation],
+            form,
         )
 
     return run
 
 
-def _conv2d_input(number):
+def _conv2d_input(method):
     def run(spec, grad_output, weight, out):
-        _conv.conv2d_input(spec.geometry, grad_output, weight, out, number, *_how())
+        form = _costs.form_of("conv2d_input", method, spec)
+        _run(_conv.conv2d_input, spec.geometry, grad_output, weight, out, form)
 
     return run
 
 
-def _conv2d_weight(number):
+def _conv2d_weight(method):
     def run(spec, input, grad_output, out):
-        _conv.conv2d_weight(spec.geometry, input, grad_output, out, number, *_how())
+        form = _costs.form_of("conv2d_weight", method, spec)
+        _run(_conv.conv2d_weight, spec.geometry, input, grad_output, out, form)
 
     return run
+
+
+def _pack(method):
+    def pack(spec, weight):
+        if _costs.form_of("conv2d", method, spec, True) != _costs.FORMS["panels"]:
+            return None
+        return _conv.pack_weight(spec.geometry, weight, _isa())
+
+    return pack
+
+
+def _packing_key(method):
+    def key(spec):
+        return _isa(), _costs.form_of("conv2d", method, spec, True)
+
+    return key
 
 
 def _depthwise(spec, input, weight, bias, out, activation):
-    _conv.depthwise(spec.geometry, input, weight, bias, out, ACTIVATIONS[activation], *_how())
+    _run(_conv.depthwise, spec.geometry, input, weight, bias, out, ACTIVATIONS[activation])
 
 
 def _depthwise_input(spec, grad_output, weight, out):
     rows, cols = spec.stride
     residues = [weight[:, :, a::rows, b::cols] for a in range(rows) for b in range(cols)]
     parts = np.concatenate([part[:, :, ::-1, ::-1].ravel() for part in residues])
-    _conv.depthwise_input(spec.geometry, grad_output, parts, out, *_how())
+    _run(_conv.depthwise_input, spec.geometry, grad_output, parts, out)
 
 
 def _one_channel(spec):
@@ -157,93 +188,38 @@ def _one_by_one(spec):
     return None
 
 
-def _vectors(n, lanes):
-    return -(-n // lanes)
-
-
-def _lanes(spec):
-    return tiles()[spec.dtype.name]["lanes"]
-
-
-def _is_plain(spec):
-    """A 1x1 kernel that leaves the plane as it is: the plane is then one long row."""
-    return _one_by_one(spec) is None and spec.stride == (1, 1)
-
-
-def _row_vectors(spec, lanes, rows, cols):
-    return _vectors(rows * cols, lanes) if _is_plain(spec) else rows * _vectors(cols, lanes)
-
-
-def _rows_cost(spec, lanes, rows, cols):
-    return spec.N * _row_vectors(spec, lanes, rows, cols)
-
-
-def _direct_cost(spec, lanes, rows, cols):
-    by_image = _vectors(spec.N, lanes) * rows * cols / LANES_EFFICIENCY
-    return min(_rows_cost(spec, lanes, rows, cols), by_image)
-
-
-def _cost(method, taken_from, made):
-    """Vector operations of `method` for an op that makes `made` channels from `taken_from`.
-
-    `made` and `taken_from` are functions of the spec; the gradient with respect to the input makes
-    the input's channels and plane.
-    """
-
-    def cost(spec):
-        tile = tiles()[spec.dtype.name]
-        lanes = tile["lanes"]
-        channels, rows, cols = made(spec)
-        depth = taken_from(spec) // spec.groups * spec.R * spec.S
-        # a group with few output channels leaves rows of the tile empty
-        height = max(1, min(channels // spec.groups, tile["m"]))
-        products = channels * (1 + TILE_LOAD / height) / (1 + TILE_LOAD / tile["m"])
-        if method == "im2col":
-            vectors = _vectors(rows * cols, lanes)
-            each = vectors * (products / spec.groups + PACK_VECTOR) + PACK_ROW * rows
-            return spec.N * spec.groups * depth * each
-        pixels = _rows_cost if method == "pointwise" else _direct_cost
-        return products * depth * pixels(spec, lanes, rows, cols)
-
-    return cost
-
-
-def _depthwise_cost(made):
-    def cost(spec):
-        channels, rows, cols = made(spec)
-        each = PLANE_TAP * spec.R * spec.S + STAGE_VECTOR * math.prod(spec.stride) * spec.C / spec.K
-        return spec.N * channels * rows * _vectors(cols, _lanes(spec)) * each
-
-    return cost
-
-
 def _unit(spec):
     return 1.0
 
 
-_FORWARD = (lambda s: s.C, lambda s: (s.K, s.P, s.Q))
-_INPUT = (lambda s: s.K, lambda s: (s.C, s.H, s.W))
+_DRIVERS = {"conv2d": _conv2d, "conv2d_input": _conv2d_input, "conv2d_weight": _conv2d_weight}
 
 _CONV = tuple(
-    Impl(op, method, "native", _one_by_one if method == "pointwise" else _everything, cost, run)
-    # where costs are equal the first wins: a 1x1 kernel goes to "pointwise"
-    for method, number in sorted(METHODS.items(), reverse=True)
-    for op, cost, run in (
-        ("conv2d", _cost(method, *_FORWARD), _conv2d(number)),
-        ("conv2d_input", _cost(method, *_INPUT), _conv2d_input(number)),
-        ("conv2d_weight", _cost(method, *_FORWARD), _conv2d_weight(number)),
+    Impl(
+        op,
+        method,
+        "native",
+        _one_by_one if method == "pointwise" else _everything,
+        _costs.cost_of(op, method),
+        driver(method),
+        pack=_pack(method) if op == "conv2d" and method != "im2col" else None,
+        pack_cost=_costs.pack_cost_of(op, method),
+        packing_key=_packing_key(method),
     )
+    # where costs are equal the first wins: a 1x1 kernel goes to "pointwise"
+    for method in ("pointwise", "im2col", "direct")
+    for op, driver in _DRIVERS.items()
 )
 
 
 _DEPTHWISE = (
-    Impl("conv2d", "depthwise", "native", _one_channel, _depthwise_cost(_FORWARD[1]), _depthwise),
+    Impl("conv2d", "depthwise", "native", _one_channel, _costs.depthwise("conv2d"), _depthwise),
     Impl(
         "conv2d_input",
         "depthwise",
         "native",
         _one_filter,
-        _depthwise_cost(_INPUT[1]),
+        _costs.depthwise("conv2d_input"),
         _depthwise_input,
     ),
 )
@@ -251,30 +227,36 @@ _DEPTHWISE = (
 
 def _extreme_pool2d(minimum):
     def run(spec, input, out, indices):
-        _planes.extreme_pool2d(minimum, spec.geometry, input, out, indices, *_how())
+        _run_exactly(_planes.extreme_pool2d, minimum, spec.geometry, input, out, indices)
 
     return run
 
 
 def _max_pool2d_backward(spec, grad_output, indices, out):
-    _planes.max_pool2d_backward(grad_output, indices, out, *_how())
+    _run_exactly(_planes.max_pool2d_backward, grad_output, indices, out)
 
 
 def _avg_pool2d(spec, input, out):
-    _planes.avg_pool2d(
-        spec.geometry, spec.row_counts, spec.col_counts, spec.divisor_override, input, out, *_how()
+    _run(
+        _planes.avg_pool2d,
+        spec.geometry,
+        spec.row_counts,
+        spec.col_counts,
+        spec.divisor_override,
+        input,
+        out,
     )
 
 
 def _avg_pool2d_backward(spec, grad_output, out):
-    _planes.avg_pool2d_backward(
+    _run(
+        _planes.avg_pool2d_backward,
         spec.geometry,
         spec.row_counts,
         spec.col_counts,
         spec.divisor_override,
         grad_output,
         out,
-        *_how(),
     )
 
 
@@ -290,36 +272,40 @@ def _soft_windows(spec, *arrays):
 
 def _softmax_pool2d(spec, input, out):
     geometry, x, y = _soft_windows(spec, input, out)
-    _planes.softmax_pool2d(geometry, x, spec.beta, y, *_how())
+    _run(_planes.softmax_pool2d, geometry, x, spec.beta, y)
 
 
 def _softmax_pool2d_backward(spec, grad_output, input, out):
     geometry, dy, x, dx = _soft_windows(spec, grad_output, input, out)
-    _planes.softmax_pool2d_backward(geometry, dy, x, spec.beta, dx, *_how())
+    _run(_planes.softmax_pool2d_backward, geometry, dy, x, spec.beta, dx)
 
 
 def _unfold(spec, input, out):
-    _planes.unfold(spec.geometry, input, out, *_how())
+    _run_exactly(_planes.unfold, spec.geometry, input, out)
 
 
 def _fold(spec, input, out):
-    _planes.fold(spec.geometry, input, out, *_how())
+    _run_exactly(_planes.fold, spec.geometry, input, out)
 
 
 def _channel_sum(spec, grad_output, out):
-    _planes.channel_sum(grad_output, out, *_how())
+    _run_exactly(_planes.channel_sum, grad_output, out)
+
+
+def _runner(kind):
+    return _run_exactly if kind == "relu" else _run
 
 
 def _activation(kind):
     def run(spec, input, out):
-        _planes.activation(kind, input, out, *_how())
+        _runner(kind)(_planes.activation, kind, input, out)
 
     return run
 
 
 def _activation_backward(kind):
     def run(spec, grad_output, output, out):
-        _planes.activation_backward(kind, grad_output, output, out, *_how())
+        _runner(kind)(_planes.activation_backward, kind, grad_output, output, out)
 
     return run
 
@@ -346,7 +332,7 @@ POOLS = {"avg": 0, "max": 1}
 
 
 def _block_reason(spec):
-    size = _conv.block_size(spec.conv.geometry, spec.conv.dtype.itemsize, _how()[0])
+    size = _conv.block_size(spec.conv.geometry, spec.conv.dtype.itemsize, _isa())
     if isinstance(size, str):
         return size
     return None if 0 not in spec.output_shape else "the output is empty"
@@ -354,11 +340,12 @@ def _block_reason(spec):
 
 def block_size(spec):
     """Elements that `conv2d_block` keeps for its gradients."""
-    return _conv.block_size(spec.conv.geometry, spec.conv.dtype.itemsize, _how()[0])
+    return _conv.block_size(spec.conv.geometry, spec.conv.dtype.itemsize, _isa())
 
 
 def _block(spec, input, weight, bias, kept, out):
-    _conv.block(
+    _run(
+        _conv.block,
         spec.conv.geometry,
         input,
         weight,
@@ -368,12 +355,12 @@ def _block(spec, input, weight, bias, kept, out):
         *spec.window,
         kept,
         out,
-        *_how(),
     )
 
 
 def _block_gradients(spec, input, weight, kept, grad_output, grad_input, grad_weight, grad_bias):
-    _conv.block_gradients(
+    _run(
+        _conv.block_gradients,
         spec.conv.geometry,
         input,
         weight,
@@ -385,7 +372,6 @@ def _block_gradients(spec, input, weight, kept, grad_output, grad_input, grad_we
         grad_input,
         grad_weight,
         grad_bias,
-        *_how(),
     )
 
 

@@ -162,14 +162,17 @@ cdef int block_forward(const fc_isa* isa, const Geometry* g, const real* x, cons
     cdef Workspace space = take_workspace(tables.size + threads * each)
     cdef char* memory = space.aligned()
     cdef char* scratch = memory + tables.size
+    cdef uint64_t mode = fc_float_mode(), before
     with nogil:
         fill_tables(isa, &plan, &tables, memory, w, bias)
         for i in prange(n_groups, num_threads=threads, schedule="dynamic",
                         use_threads_if=threads > 1):
+            before = fc_set_float_mode(mode)
             block_group(isa, &plan, activation, pool, windows, x, &tables,
                         kept + i * planes if kept != NULL
                         else <real*>(scratch + each * threadid()),
                         out, i * plan.lanes, scratch + each * threadid() + own)
+            fc_set_float_mode(before)
     give_workspace(space, threads)
     return 0
 
@@ -240,7 +243,7 @@ cdef int block_backward(const fc_isa* isa, const Geometry* g, const real* x, con
     ys[1] = ys[2] = ys[3] = 0
     # the images of a group lie in its lanes: image i begins i / lanes groups from the first
     ys[0] = g.filters * g.out_h * g.out_w
-    plan_weight(&weights, isa, g, xs, ys, LANES_ALWAYS, sizeof(real), 1)
+    plan_weight(&weights, isa, g, xs, ys, LANES, True, sizeof(real), 1)
     lanes = weights.x.lanes
     weights.yc = g.out_h * g.out_w * lanes
     weights.yh = g.out_w * lanes
@@ -270,15 +273,18 @@ cdef int block_backward(const fc_isa* isa, const Geometry* g, const real* x, con
     cdef char* acc = memory + tables.size
     cdef double* sums = <double*>(acc + parts * acc_size)
     cdef char* scratch = acc + parts * acc_size + sums_size
+    cdef uint64_t mode = fc_float_mode(), before
     with nogil:
         if dx != NULL:
             fill_tables(isa, &plan, &tables, memory, w, <const real*>NULL)
         for part in prange(parts, num_threads=threads, schedule="dynamic",
                            use_threads_if=threads > 1):
+            before = fc_set_float_mode(mode)
             block_part(isa, g, &plan, &tables, per_group, &weights, x, kept, grad_output,
                        activation, pool, windows, dx, part * n_groups // parts,
                        (part + 1) * n_groups // parts, acc + part * acc_size, sums,
                        scratch + each * threadid(), dz_size, pooled_size)
+            fc_set_float_mode(before)
         for item in range(weights.n_items):
             acc_first = <real*>(acc + item * weights.acc_size)
             for part in range(1, parts):
@@ -337,7 +343,7 @@ def block_size(tuple geometry, int item_size, int isa):
     cdef ptrdiff_t planes = g.filters * g.out_h * g.out_w * plan.lanes
     if g.stride_h != 1 or g.stride_w != 1:
         return "the stride is not 1"
-    if choose_mode(plan.lanes, DIRECT, g.images, g.out_w) != LANES:
+    if not images_fill(plan.lanes, g.images, g.out_w):
         return "pixels fill the vectors better than images"
     if g.out_w * plan.lanes > COLUMN_BLOCK or planes * item_size > PLANES_BYTES:
         return "a group of images does not stay in the cache"

@@ -1,13 +1,18 @@
 import numpy as np
 
+class Packed:
+    nbytes: int
+
+def pack_weight(geometry: tuple[int, ...], weight: np.ndarray, isa: int) -> Packed: ...
 def conv2d(
     geometry: tuple[int, ...],
     x: np.ndarray,
     weight: np.ndarray,
+    packed: Packed | None,
     bias: np.ndarray | None,
     out: np.ndarray,
     activation: int,
-    method: int,
+    form: int,
     isa: int,
     threads: int,
 ) -> None: ...
@@ -16,7 +21,7 @@ def conv2d_input(
     grad_output: np.ndarray,
     weight: np.ndarray,
     out: np.ndarray,
-    method: int,
+    form: int,
     isa: int,
     threads: int,
 ) -> None: ...
@@ -25,7 +30,7 @@ def conv2d_weight(
     x: np.ndarray,
     grad_output: np.ndarray,
     out: np.ndarray,
-    method: int,
+    form: int,
     isa: int,
     threads: int,
 ) -> None: ...

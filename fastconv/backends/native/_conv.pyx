@@ -5,41 +5,39 @@ input position ``start + p * step + t * tap_step`` (`Axis`).  The forward pass i
 the gradient with respect to the input is one for each residue of the output position modulo the
 stride, with the taps that reach that residue (`input_axis`), so it too only ever gathers.
 
-A block of the input is brought into a small scratch buffer in one of three arrangements, and the
-register tile then reads it through an offset table:
+A block of the input is brought into a small scratch buffer, and a register tile reads it through
+an offset table. There are four forms of it, by what is in the lanes of a vector:
 
-ROWS     padded rows, output pixels of a row in the lanes      "direct", large planes; "pointwise",
-                                                               where the plane is one long row
-LANES    padded rows of VL images, images in the lanes         "direct", many small planes
-PATCHES  one column of k values per output pixel               "im2col"
+ROWS     output pixels of a padded row     "direct", few filters; "pointwise", where the plane is one
+                                           long row
+LANES    images                            "direct", many small planes
+PATCHES  output pixels, whose patches are  "im2col"
+         columns of k values
+PANELS   filters (_panels.pxi)             "direct" and "pointwise", many filters
 
 Work is split over output tiles alone, never over a sum, so the bits do not depend on the number
 of threads.  The scratch of a thread is bounded, whatever the size of the image.
 """
 
 from cython.parallel cimport prange, threadid
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from fastconv.backends.native._dispatch cimport FC_PANEL_M, fc_isa, isa_table
+from fastconv.backends.native._dispatch cimport (
+    FC_PANEL_M, fc_float_mode, fc_isa, fc_set_float_mode, isa_table)
 
 ctypedef fused real:
     float
     double
 
+# the forms, as backends/native/_costs.py numbers them
 cdef enum:
     ROWS = 0
     LANES = 1
     PATCHES = 2
+    PANELS = 3
 
-# methods, as backends/native/__init__.py numbers them
-cdef enum:
-    DIRECT = 0
-    IM2COL = 1
-    POINTWISE = 2
-    LANES_ALWAYS = 3        # not a method: the images are in the lanes already
-    WIDE = 4
 
 # Blocks are sized for caches that every machine of the last decade has: weights and inputs of a tile
 # in 32 KiB, a staged block in 256 KiB.
@@ -906,6 +904,7 @@ cdef int run_plan(const fc_isa* isa, Plan* plan, const real* x, const real* w, c
     cdef char* memory = space.aligned()
     cdef char* scratch = memory + tables.size
     cdef size_t each = plan.scratch
+    cdef uint64_t mode = fc_float_mode(), before
     with nogil:
         fill_tables(isa, plan, &tables, memory, w, bias)
         if threads == 1:
@@ -913,7 +912,9 @@ cdef int run_plan(const fc_isa* isa, Plan* plan, const real* x, const real* w, c
                 correlate_block(isa, plan, x, &tables, out, item, scratch)
         else:
             for item in prange(n_items, num_threads=threads, schedule="dynamic"):
+                before = fc_set_float_mode(mode)
                 correlate_block(isa, plan, x, &tables, out, item, scratch + each * threadid())
+                fc_set_float_mode(before)
     give_workspace(space, threads)
     return 0
 
@@ -923,19 +924,15 @@ cdef inline ptrdiff_t flops(const Plan* plan) noexcept nogil:
             * plan.col.n_out)
 
 
-cdef int choose_mode(ptrdiff_t lanes, int method, ptrdiff_t images, ptrdiff_t cols) noexcept nogil:
-    """Images or pixels in the lanes: whichever leaves fewer of them empty.
+cdef bint images_fill(ptrdiff_t lanes, ptrdiff_t images, ptrdiff_t cols) noexcept nogil:
+    """Whether images leave fewer lanes empty than the pixels of a row.
 
     Bringing images into the lanes and back costs about a tenth of the arithmetic of a small layer.
     """
     cdef double by_image, by_pixel
-    if method == LANES_ALWAYS:
-        return LANES
-    if method != DIRECT:
-        return PATCHES if method == IM2COL else ROWS
     by_image = 0.9 * images / (ceil_div(images, lanes) * lanes) if images else 0
     by_pixel = <double>cols / (ceil_div(cols, lanes) * lanes) if cols else 0
-    return LANES if by_image > by_pixel else ROWS
+    return by_image > by_pixel
 
 
 cdef void set_isa(Plan* plan, const fc_isa* isa, size_t item_size) noexcept nogil:
@@ -949,12 +946,12 @@ cdef void set_isa(Plan* plan, const fc_isa* isa, size_t item_size) noexcept nogi
 
 cdef int correlate(const fc_isa* isa, const Geometry* g, const real* x, const ptrdiff_t* xs,
                    const real* w, const char* packed, const real* bias, real* out,
-                   const ptrdiff_t* os, int activation, int method, int threads) except -1:
+                   const ptrdiff_t* os, int activation, int form, int threads) except -1:
     cdef Plan plan = forward_plan(isa, g, sizeof(real))
     plan.activation = activation
     set_strides(&plan, xs, os)
     flatten_planes(&plan)
-    return run_correlation(isa, &plan, x, w, packed, bias, out, method, threads)
+    return run_correlation(isa, &plan, x, w, packed, bias, out, form, threads)
 
 
 cdef Plan forward_plan(const fc_isa* isa, const Geometry* g, size_t item_size) noexcept nogil:
@@ -974,27 +971,27 @@ cdef Plan forward_plan(const fc_isa* isa, const Geometry* g, size_t item_size) n
 
 
 cdef int run_correlation(const fc_isa* isa, Plan* plan, const real* x, const real* w,
-                         const char* packed, const real* bias, real* out, int method,
+                         const char* packed, const real* bias, real* out, int form,
                          int threads) except -1:
-    """In the form of this number; axes, strides and channels stand in the plan."""
+    """In this form; axes, strides and channels stand in the plan."""
     cdef PanelPlan panels
     if plan.row.n_out <= 0 or plan.col.n_out <= 0 or plan.images == 0:
         return 0
     plan.depth = plan.ci * plan.row.n_taps * plan.col.n_taps
     if flops(plan) < SERIAL_FLOPS:
         threads = 1
-    if method == WIDE:
+    if form == PANELS:
         memset(&panels, 0, sizeof(PanelPlan))
         panels.x = plan[0]
         plan_panels(&panels, isa, sizeof(real), threads)
         return run_panels(isa, &panels, x, w, packed, bias, out, threads)
-    plan.mode = choose_mode(plan.lanes, method, plan.images, plan.col.n_out)
+    plan.mode = form
     cut(plan, sizeof(real), threads)
     return run_plan(isa, plan, x, w, bias, out, threads)
 
 
 cdef int correlate_input(const fc_isa* isa, const Geometry* g, const real* dy, const ptrdiff_t* ys,
-                         const real* w, real* dx, const ptrdiff_t* xs, int method,
+                         const real* w, real* dx, const ptrdiff_t* xs, int form,
                          int threads) except -1:
     """Gradient with respect to the input: a correlation of dy for each residue of the stride."""
     cdef Plan plan
@@ -1019,7 +1016,7 @@ cdef int correlate_input(const fc_isa* isa, const Geometry* g, const real* dy, c
             if plan.row.n_out <= 0 or plan.col.n_out <= 0:
                 continue
             flatten_planes(&plan)
-            run_correlation(isa, &plan, dy, w, <const char*>NULL, <const real*>NULL, dx, method,
+            run_correlation(isa, &plan, dy, w, <const char*>NULL, <const real*>NULL, dx, form,
                             threads)
     return 0
 
@@ -1200,9 +1197,9 @@ cdef void weight_block(const fc_isa* isa, const WeightPlan* plan, const real* x,
 
 
 cdef void plan_weight(WeightPlan* plan, const fc_isa* isa, const Geometry* g, const ptrdiff_t* xs,
-                      const ptrdiff_t* ys, int method, size_t item_size,
+                      const ptrdiff_t* ys, int form, bint in_lanes, size_t item_size,
                       int threads) noexcept nogil:
-    """Sizes, how the sum is cut, and the scratch of a thread."""
+    """Sizes, how the sum is cut, and the scratch of a thread; in_lanes: dy has images there."""
     cdef Plan* xp = &plan.x
     cdef ptrdiff_t most, acc_each, flat, unit
     memset(plan, 0, sizeof(WeightPlan))
@@ -1220,9 +1217,9 @@ cdef void plan_weight(WeightPlan* plan, const fc_isa* isa, const Geometry* g, co
     set_strides(xp, xs, ys)
     xp.taps = xp.row.n_taps * xp.col.n_taps
     xp.depth = plan.w_rest = xp.ci * xp.taps
-    if method != LANES_ALWAYS:
+    if not in_lanes:
         flatten_planes(xp)
-    xp.mode = choose_mode(xp.lanes, method, xp.images, xp.col.n_out)
+    xp.mode = form
     plan.yn, plan.yc, plan.yh, plan.yw = xp.on, xp.oc, xp.oh, xp.ow
     unit = xp.lanes if xp.mode == LANES else 1
 
@@ -1270,7 +1267,7 @@ cdef void plan_weight(WeightPlan* plan, const fc_isa* isa, const Geometry* g, co
 
 
 cdef int weight_gradient(const fc_isa* isa, const Geometry* g, const real* x, const ptrdiff_t* xs,
-                         const real* dy, const ptrdiff_t* ys, real* dw, int method,
+                         const real* dy, const ptrdiff_t* ys, real* dw, int form,
                          int threads) except -1:
     cdef WeightPlan plan
     cdef Plan forward
@@ -1279,23 +1276,26 @@ cdef int weight_gradient(const fc_isa* isa, const Geometry* g, const real* x, co
     if (2 * g.images * g.filters * (g.channels // g.groups) * g.kernel_h * g.kernel_w * g.out_h
             * g.out_w < SERIAL_FLOPS):
         threads = 1
-    if method == WIDE:
+    if form == PANELS:
         forward = forward_plan(isa, g, sizeof(real))
         set_strides(&forward, xs, ys)
         flatten_planes(&forward)
         return panel_weight_gradient(isa, &forward, x, dy, dw, threads)
-    plan_weight(&plan, isa, g, xs, ys, method, sizeof(real), threads)
+    plan_weight(&plan, isa, g, xs, ys, form, False, sizeof(real), threads)
     threads = <int>imin(threads, imax(plan.n_items, 1))
     each = plan.acc_size + plan.x.scratch
     cdef Workspace space = take_workspace(threads * each)
     cdef char* scratch = space.aligned()
+    cdef uint64_t mode = fc_float_mode(), before
     with nogil:
         if threads == 1:
             for item in range(plan.n_items):
                 weight_block(isa, &plan, x, dy, dw, item, scratch)
         else:
             for item in prange(plan.n_items, num_threads=threads, schedule="dynamic"):
+                before = fc_set_float_mode(mode)
                 weight_block(isa, &plan, x, dy, dw, item, scratch + each * threadid())
+                fc_set_float_mode(before)
     give_workspace(space, threads)
     return 0
 
@@ -1311,7 +1311,7 @@ cdef void element_strides(const Py_ssize_t* strides, ptrdiff_t item_size,
 
 cdef int conv2d_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :, ::1] w,
                    Packed packed, const real[::1] bias, real[:, :, :, :] out, int activation,
-                   int method, int isa, int threads) except -1:
+                   int form, int isa, int threads) except -1:
     cdef Geometry g = read_geometry(fields)
     cdef ptrdiff_t xs[4]
     cdef ptrdiff_t os[4]
@@ -1322,11 +1322,11 @@ cdef int conv2d_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :, :
     element_strides(out.strides, sizeof(real), os)
     return correlate(isa_table(isa), &g, &x[0, 0, 0, 0], xs, &w[0, 0, 0, 0],
                      packed.memory.aligned() if packed is not None else <const char*>NULL, first,
-                     &out[0, 0, 0, 0], os, activation, method, threads)
+                     &out[0, 0, 0, 0], os, activation, form, threads)
 
 
 cdef int conv2d_input_of(tuple fields, const real[:, :, :, :] dy,
-                         const real[:, :, :, ::1] w, real[:, :, :, :] dx, int method, int isa,
+                         const real[:, :, :, ::1] w, real[:, :, :, :] dx, int form, int isa,
                          int threads) except -1:
     cdef Geometry g = read_geometry(fields)
     cdef ptrdiff_t ys[4]
@@ -1334,11 +1334,11 @@ cdef int conv2d_input_of(tuple fields, const real[:, :, :, :] dy,
     element_strides(dy.strides, sizeof(real), ys)
     element_strides(dx.strides, sizeof(real), xs)
     return correlate_input(isa_table(isa), &g, &dy[0, 0, 0, 0], ys, &w[0, 0, 0, 0],
-                           &dx[0, 0, 0, 0], xs, method, threads)
+                           &dx[0, 0, 0, 0], xs, form, threads)
 
 
 cdef int conv2d_weight_of(tuple fields, const real[:, :, :, :] x,
-                          const real[:, :, :, :] dy, real[:, :, :, ::1] dw, int method, int isa,
+                          const real[:, :, :, :] dy, real[:, :, :, ::1] dw, int form, int isa,
                           int threads) except -1:
     cdef Geometry g = read_geometry(fields)
     cdef ptrdiff_t xs[4]
@@ -1346,7 +1346,7 @@ cdef int conv2d_weight_of(tuple fields, const real[:, :, :, :] x,
     element_strides(x.strides, sizeof(real), xs)
     element_strides(dy.strides, sizeof(real), ys)
     return weight_gradient(isa_table(isa), &g, &x[0, 0, 0, 0], xs, &dy[0, 0, 0, 0], ys,
-                           &dw[0, 0, 0, 0], method, threads)
+                           &dw[0, 0, 0, 0], form, threads)
 
 
 cdef class Packed:
@@ -1376,35 +1376,35 @@ cdef Packed packed_of(tuple fields, const real[:, :, :, ::1] w, int isa_index):
 
 
 def pack_weight(tuple geometry, weight, int isa):
-    """Weights packed for the form `WIDE`, for any size of the input."""
+    """Weights packed for the form PANELS and any size of the input."""
     if weight.itemsize == 4:
         return packed_of[float](geometry, weight, isa)
     return packed_of[double](geometry, weight, isa)
 
 
-def conv2d(tuple geometry, x, weight, bias, out, int activation, int method, int isa,
-           int threads, Packed packed=None):
-    """out = activation(correlation(x, weight) + bias), in blocks by the method of this number."""
+def conv2d(tuple geometry, x, weight, Packed packed, bias, out, int activation, int form, int isa,
+           int threads):
+    """out = activation(correlation(x, weight) + bias), in blocks of this form."""
     if out.itemsize == 4:
-        conv2d_of[float](geometry, x, weight, packed, bias, out, activation, method, isa, threads)
+        conv2d_of[float](geometry, x, weight, packed, bias, out, activation, form, isa, threads)
     else:
-        conv2d_of[double](geometry, x, weight, packed, bias, out, activation, method, isa, threads)
+        conv2d_of[double](geometry, x, weight, packed, bias, out, activation, form, isa, threads)
 
 
-def conv2d_input(tuple geometry, grad_output, weight, out, int method, int isa, int threads):
+def conv2d_input(tuple geometry, grad_output, weight, out, int form, int isa, int threads):
     """out = gradient with respect to the input."""
     if out.itemsize == 4:
-        conv2d_input_of[float](geometry, grad_output, weight, out, method, isa, threads)
+        conv2d_input_of[float](geometry, grad_output, weight, out, form, isa, threads)
     else:
-        conv2d_input_of[double](geometry, grad_output, weight, out, method, isa, threads)
+        conv2d_input_of[double](geometry, grad_output, weight, out, form, isa, threads)
 
 
-def conv2d_weight(tuple geometry, x, grad_output, out, int method, int isa, int threads):
+def conv2d_weight(tuple geometry, x, grad_output, out, int form, int isa, int threads):
     """out = gradient with respect to the weight."""
     if out.itemsize == 4:
-        conv2d_weight_of[float](geometry, x, grad_output, out, method, isa, threads)
+        conv2d_weight_of[float](geometry, x, grad_output, out, form, isa, threads)
     else:
-        conv2d_weight_of[double](geometry, x, grad_output, out, method, isa, threads)
+        conv2d_weight_of[double](geometry, x, grad_output, out, form, isa, threads)
 
 
 # --- filters in the lanes -------------------------------------------------------------------------

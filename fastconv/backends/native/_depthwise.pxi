@@ -119,6 +119,7 @@ cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, con
     cdef Workspace space = take_workspace(plan.at_size + threads * plan.scratch)
     cdef int32_t* at = <int32_t*>space.aligned()
     cdef char* scratch = space.aligned() + plan.at_size
+    cdef uint64_t mode = fc_float_mode(), before
     with nogil:
         for s in range(plan.kernel_w):
             item = floor_div(s - plan.left, plan.stride_w)
@@ -128,8 +129,10 @@ cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, con
                 depthwise_block(isa, plan, x, at, w, bias, out, item, scratch)
         else:
             for item in prange(items, num_threads=threads, schedule="static"):
+                before = fc_set_float_mode(mode)
                 depthwise_block(isa, plan, x, at, w, bias, out, item,
                                 scratch + plan.scratch * threadid())
+                fc_set_float_mode(before)
     give_workspace(space, threads)
     return 0
 
@@ -278,6 +281,7 @@ cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy, const real[
     cdef const real* from_dy = &dy[0, 0, 0, 0]
     cdef const real* w = &parts[0]
     cdef real* to = &dx[0, 0, 0, 0]
+    cdef uint64_t mode = fc_float_mode(), before
     with nogil:
         for s in range(plan.taps_w):
             at[s] = <int32_t>(xp.lead - (plan.taps_w - 1) + s)
@@ -286,8 +290,10 @@ cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy, const real[
                 turned_block(isa, &plan, from_dy, at, w, to, item, scratch)
         else:
             for item in prange(items, num_threads=threads, schedule="static"):
+                before = fc_set_float_mode(mode)
                 turned_block(isa, &plan, from_dy, at, w, to, item,
                              scratch + xp.scratch * threadid())
+                fc_set_float_mode(before)
     give_workspace(space, threads)
     return 0
 

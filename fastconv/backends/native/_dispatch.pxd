@@ -1,5 +1,12 @@
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
+
+# The float mode of a thread. A driver hands its own to the threads of its team, item by item:
+# each returns to what it was.
+cdef extern from "float_mode.h" nogil:
+    uint64_t fc_float_mode()
+    uint64_t fc_set_float_mode(uint64_t mode)
+    uint64_t fc_flush_denormals(bint flush)
 
 # One function-pointer type per kernel and element type, as fastconv.h declares them.
 cdef extern from "fastconv.h" nogil:

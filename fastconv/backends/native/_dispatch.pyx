@@ -1,8 +1,10 @@
-"""The kernel table: which ISAs this build holds and this CPU runs.
+"""The kernel table: which ISAs this build holds and this CPU runs; and the float mode of a call.
 
 The only extension module that links csrc/; the drivers cimport `isa_table` from here, so all of
 them see one table.
 """
+
+from fastconv._threads import from_environment
 
 cdef extern from "fastconv.h" nogil:
     const fc_isa* const fc_isas[]
@@ -12,8 +14,12 @@ cdef extern from *:
     #ifdef _OPENMP
     #include <omp.h>
     static int fc_openmp_version(void) { return _OPENMP; }
+    static int fc_team_limit(void) { return omp_get_max_threads(); }
+    static int fc_processors(void) { return omp_get_num_procs(); }
     #else
     static int fc_openmp_version(void) { return 0; }
+    static int fc_team_limit(void) { return 1; }
+    static int fc_processors(void) { return 0; }
     #endif
     #ifdef __VERSION__
     static const char *fc_compiler(void) { return __VERSION__; }
@@ -22,11 +28,26 @@ cdef extern from *:
     #endif
     """
     int fc_openmp_version() nogil
+    int fc_team_limit() nogil
+    int fc_processors() nogil
     const char* fc_compiler() nogil
+
+
+# what OpenMP starts out with
+cdef int UNLIMITED = from_environment() or fc_processors()
 
 
 cdef const fc_isa* isa_table(int index) noexcept nogil:
     return fc_isas[index]
+
+
+def call(driver, bint flush, *arguments):
+    """driver(*arguments), in which denormals are zeros if `flush`; afterwards all is as before."""
+    cdef uint64_t before = fc_flush_denormals(flush)
+    try:
+        driver(*arguments)
+    finally:
+        fc_set_float_mode(before)
 
 
 def isa_names():
@@ -49,9 +70,17 @@ def tiles(int index):
     cdef const fc_kernels_f32* f32 = fc_isas[index].f32
     cdef const fc_kernels_f64* f64 = fc_isas[index].f64
     return {
-        "float32": {"lanes": f32.lanes, "m": f32.tile_m, "v": f32.tile_v[f32.tile_m]},
-        "float64": {"lanes": f64.lanes, "m": f64.tile_m, "v": f64.tile_v[f64.tile_m]},
+        "float32": {"lanes": f32.lanes, "m": f32.tile_m, "v": f32.tile_v[f32.tile_m],
+                    "panel_v": f32.panel_v},
+        "float64": {"lanes": f64.lanes, "m": f64.tile_m, "v": f64.tile_v[f64.tile_m],
+                    "panel_v": f64.panel_v},
     }
+
+
+def limited(int threads):
+    """`threads`, or fewer where a lower limit is set on OpenMP in the Python thread that asks."""
+    cdef int limit = fc_team_limit()
+    return limit if limit < UNLIMITED and limit < threads else threads
 
 
 def openmp_version():

@@ -363,6 +363,7 @@ cdef int run_panels(const fc_isa* isa, const PanelPlan* plan, const real* x, con
     cdef char* memory = space.aligned()
     cdef char* scratch = memory + shared
     cdef real* first_bias = <real*>memory
+    cdef uint64_t mode = fc_float_mode(), before
     tables.bias = memory
     tables.w = packed if packed != NULL else memory + bias_size
     tables.off = <int32_t*>(memory + bias_size + w_size)
@@ -382,7 +383,9 @@ cdef int run_panels(const fc_isa* isa, const PanelPlan* plan, const real* x, con
                 panel_block(isa, plan, x, &tables, out, item, scratch)
         else:
             for item in prange(n_items, num_threads=threads, schedule="dynamic"):
+                before = fc_set_float_mode(mode)
                 panel_block(isa, plan, x, &tables, out, item, scratch + each * threadid())
+                fc_set_float_mode(before)
     give_workspace(space, threads)
     return 0
 
@@ -580,6 +583,7 @@ cdef int panel_weight_gradient(const fc_isa* isa, const Plan* forward, const rea
     """The plan has the forward pass's axes, channels and strides."""
     cdef PanelWeightPlan plan
     cdef ptrdiff_t item, n_items
+    cdef uint64_t mode = fc_float_mode(), before
     memset(&plan, 0, sizeof(PanelWeightPlan))
     plan.panels.x = forward[0]
     plan.yn, plan.yc, plan.yh, plan.yw = forward.on, forward.oc, forward.oh, forward.ow
@@ -594,7 +598,9 @@ cdef int panel_weight_gradient(const fc_isa* isa, const Plan* forward, const rea
                 panel_weight_block(isa, &plan, x, dy, dw, item, scratch)
         else:
             for item in prange(n_items, num_threads=threads, schedule="dynamic"):
+                before = fc_set_float_mode(mode)
                 panel_weight_block(isa, &plan, x, dy, dw, item,
                                    scratch + plan.scratch * threadid())
+                fc_set_float_mode(before)
     give_workspace(space, threads)
     return 0

@@ -6,10 +6,12 @@ one thread in one way, so the bits do not depend on their number.
 
 from cython.parallel cimport prange, threadid
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 
-from fastconv.backends.native._dispatch cimport fc_isa, fc_pool, fc_pool_scratch, fc_soft_pool_scratch, isa_table
+from fastconv.backends.native._dispatch cimport (
+    fc_float_mode, fc_isa, fc_pool, fc_pool_scratch, fc_set_float_mode, fc_soft_pool_scratch,
+    isa_table)
 
 ctypedef fused real:
     float
@@ -112,13 +114,16 @@ cdef int extreme_of(bint minimum, tuple geometry, const real[:, :, :, :] x,
     pieces = row_blocks(planes, g.out_h, threads)
     cdef ptrdiff_t each = fc_pool_scratch(&g)
     cdef real* scratch = <real*>scratch_for(each, sizeof(real), threads)
+    cdef uint64_t mode = fc_float_mode(), before
     for item in prange(planes * pieces, nogil=True, num_threads=threads, schedule="static"):
+        before = fc_set_float_mode(mode)
         plane = item // pieces
         piece = item % pieces
         extreme_rows(isa, minimum, &g, piece * g.out_h // pieces,
                      (piece + 1) * g.out_h // pieces, x0 + plane_at(&xp, plane), &xp,
                      y0 + plane_at(&yp, plane), &yp, at + plane * pixels if at != NULL else NULL,
                      scratch + each * threadid())
+        fc_set_float_mode(before)
     free(scratch)
     return 0
 
@@ -142,7 +147,9 @@ cdef ptrdiff_t max_unpool_of(const real[:, :, :, :] y, const int64_t[:, :, :, ::
     g.top = g.left = 0
     pixels = g.out_h * g.out_w
     threads = team(planes * g.height * g.width * sizeof(real), threads)
+    cdef uint64_t mode = fc_float_mode(), before
     for plane in prange(planes, nogil=True, num_threads=threads, schedule="static"):
+        before = fc_set_float_mode(mode)
         if real is float:
             bad[plane] = isa.f32.max_unpool(&g, y0 + plane_at(&yp, plane), yp.row, yp.col,
                                             at + plane * pixels, g.out_w, 1,
@@ -151,6 +158,7 @@ cdef ptrdiff_t max_unpool_of(const real[:, :, :, :] y, const int64_t[:, :, :, ::
             bad[plane] = isa.f64.max_unpool(&g, y0 + plane_at(&yp, plane), yp.row, yp.col,
                                             at + plane * pixels, g.out_w, 1,
                                             dx0 + plane_at(&xp, plane), xp.row, xp.col)
+        fc_set_float_mode(before)
     wrong = -1
     for plane in range(planes):
         if bad[plane] >= 0:
@@ -220,12 +228,15 @@ cdef int average_of(bint backward, tuple geometry, row_counts, col_counts, divis
     except MemoryError:
         free(div)
         raise
+    cdef uint64_t mode = fc_float_mode(), before
     for item in prange(planes * pieces, nogil=True, num_threads=threads, schedule="static"):
+        before = fc_set_float_mode(mode)
         plane = item // pieces
         piece = item % pieces
         average_rows(isa, backward, &g, piece * rows // pieces, (piece + 1) * rows // pieces,
                      x0 + plane_at(&xp, plane), &xp, div, div + g.out_h, scale,
                      y0 + plane_at(&yp, plane), &yp, scratch + each * threadid())
+        fc_set_float_mode(before)
     free(scratch)
     free(div)
     return 0
@@ -266,12 +277,15 @@ cdef int soft_pool_of(tuple geometry, const real[:, :, :, :] x, double beta, rea
     pieces = row_blocks(planes, g.out_h, threads)
     cdef ptrdiff_t each = fc_soft_pool_scratch(&g)
     cdef real* scratch = <real*>scratch_for(each, sizeof(real), threads)
+    cdef uint64_t mode = fc_float_mode(), before
     for item in prange(planes * pieces, nogil=True, num_threads=threads, schedule="static"):
+        before = fc_set_float_mode(mode)
         plane = item // pieces
         piece = item % pieces
         soft_rows(isa, &g, piece * g.out_h // pieces, (piece + 1) * g.out_h // pieces,
                   x0 + plane_at(&xp, plane), &xp, <real>beta, y0 + plane_at(&yp, plane), &yp,
                   scratch + each * threadid())
+        fc_set_float_mode(before)
     free(scratch)
     return 0
 
@@ -290,9 +304,12 @@ cdef int soft_unpool_of(tuple geometry, const real[:, :, :, :] dy, const real[:,
     threads = team(planes * g.height * g.width * sizeof(real), threads)
     cdef ptrdiff_t each = fc_soft_pool_scratch(&g)
     cdef real* scratch = <real*>scratch_for(each, sizeof(real), threads)
+    cdef uint64_t mode = fc_float_mode(), before
     for plane in prange(planes, nogil=True, num_threads=threads, schedule="static"):
+        before = fc_set_float_mode(mode)
         soft_back(isa, &g, dy0 + plane_at(&yp, plane), &yp, x0 + plane_at(&xp, plane), &xp,
                   <real>beta, dx0 + plane_at(&dp, plane), &dp, scratch + each * threadid())
+        fc_set_float_mode(before)
     free(scratch)
     return 0
 
@@ -401,10 +418,13 @@ cdef int unfold_of(tuple geometry, const real[:, :, :, :] x, real[:, :, :] y,
     cdef const real* x0 = &x[0, 0, 0, 0]
     cdef real* y0 = &y[0, 0, 0]
     threads = team(y.shape[0] * y.shape[1] * y.shape[2] * sizeof(real), threads)
+    cdef uint64_t mode = fc_float_mode(), before
     for plane in prange(planes, nogil=True, num_threads=threads, schedule="static"):
+        before = fc_set_float_mode(mode)
         unfold_plane(isa, &g, x0 + plane_at(&xp, plane), &xp,
                      y0 + plane // xp.channels * image + plane % xp.channels * taps * tap, tap,
                      pixel)
+        fc_set_float_mode(before)
     return 0
 
 
@@ -420,9 +440,12 @@ cdef int fold_of(tuple geometry, const real[:, :, :] y, real[:, :, :, :] x,
     cdef real* x0 = &x[0, 0, 0, 0]
     cdef const real* y0 = &y[0, 0, 0]
     threads = team(y.shape[0] * y.shape[1] * y.shape[2] * sizeof(real), threads)
+    cdef uint64_t mode = fc_float_mode(), before
     for plane in prange(planes, nogil=True, num_threads=threads, schedule="static"):
+        before = fc_set_float_mode(mode)
         fold_plane(isa, &g, y0 + plane // xp.channels * image + plane % xp.channels * taps * tap,
                    tap, pixel, x0 + plane_at(&xp, plane), &xp)
+        fc_set_float_mode(before)
     return 0
 
 
@@ -505,13 +528,16 @@ cdef int line_of(int kind, const real[:] a, const real[:] b, real[:] out, int is
         b0 = &b[0]
         b_step = b.strides[0] // <ptrdiff_t>sizeof(real)
     threads = team(n * sizeof(real), threads)
+    cdef uint64_t mode = fc_float_mode(), before
     for item in prange((n + CHUNK - 1) // CHUNK, nogil=True, num_threads=threads,
                        schedule="static"):
+        before = fc_set_float_mode(mode)
         start = item * CHUNK
         here = n - start if n - start < CHUNK else CHUNK
         elements(isa, kind, here, a0 + start * a_step, a_step,
                  b0 + start * b_step if b0 != NULL else NULL, b_step, out0 + start * out_step,
                  out_step)
+        fc_set_float_mode(before)
     return 0
 
 
@@ -540,8 +566,11 @@ cdef int channel_sum_of(const real[:, :, :, :] x, real[::1] out, int isa_index,
     cdef ptrdiff_t k, height = x.shape[2], width = x.shape[3]
     cdef const real* x0 = &x[0, 0, 0, 0]
     threads = team(x.shape[0] * x.shape[1] * height * width * sizeof(real), threads)
+    cdef uint64_t mode = fc_float_mode(), before
     for k in prange(xp.channels, nogil=True, num_threads=threads, schedule="static"):
+        before = fc_set_float_mode(mode)
         out[k] = <real>channel_total(isa, x0 + k * xp.channel, &xp, height, width)
+        fc_set_float_mode(before)
     return 0
 
 

@@ -1,0 +1,183 @@
+"""What a convolution would cost in each form, counted from its spec.
+
+A form is what lies in the lanes of a vector: pixels of a row, images, pixels with their patches, or
+filters. "direct" and "pointwise" take the cheapest form that they have. The constants are cycles,
+measured with AVX2; what matters is how they compare.
+"""
+
+from functools import lru_cache
+from math import ceil, prod
+
+from fastconv import config
+from fastconv.registry import Cost
+
+# as the drivers number them (_conv.pyx)
+FORMS = {"rows": 0, "lanes": 1, "patches": 2, "panels": 3}
+_NAMES = tuple(FORMS)
+_METHODS = {
+    "direct": ("panels", "rows", "lanes"),
+    "pointwise": ("panels", "rows"),
+    "im2col": ("patches",),
+}
+
+FMA_LATENCY, FMA_PER_CYCLE, LOADS_PER_CYCLE = 4, 2, 2
+# share of its peak that a tile reaches, its prologue and epilogue included
+TILE_SHARE = 0.92
+# cycles for a vector staged, for one transposed, for one of a patch and for a row of one
+STAGE, TRANSPOSE, PATCH, PATCH_ROW = 2.0, 6.0, 5.0, 15.0
+# cycles for an element of the weight: in the order of a tile, of a panel
+PACK = 1.5
+# cycles that a tap of a plane's tile takes, with its share of the loads
+PLANE_TAP = 0.6
+
+
+def _tile(lanes, rows, vectors):
+    """Multiplications and additions in a cycle of a register tile of rows x vectors."""
+    products = rows * vectors
+    cycles = max(products / FMA_PER_CYCLE, (rows + vectors) / LOADS_PER_CYCLE, FMA_LATENCY)
+    return TILE_SHARE * 2 * lanes * products / cycles
+
+
+def _is_plain(spec):
+    """A 1x1 kernel that leaves the plane as it is: the plane is then one long row."""
+    return (spec.R, spec.S) == (1, 1) and not any(spec.padding) and spec.stride == (1, 1)
+
+
+class _Job:
+    """The sizes of an operation: what it sums over, what it makes."""
+
+    def __init__(self, op, spec, tile):
+        self.op, self.spec, self.tile = op, spec, tile
+        self.lanes, groups = tile["lanes"], spec.groups
+        self.C, self.K = spec.C // groups, spec.K // groups
+        self.rows, self.cols = spec.P, spec.Q
+        if op == "conv2d_input":
+            # a correlation for each residue of the stride, with the taps that reach it
+            self.C, self.K = self.K, self.C
+            self.rows, self.cols = spec.H, spec.W
+        self.depth = self.C * spec.R * spec.S
+        self.flops = 2 * spec.N * groups * self.K * self.depth * spec.P * spec.Q
+        self.read = spec.N * groups * self.C * spec.H * spec.W
+        self.made = spec.N * groups * self.K * self.rows * self.cols
+        if op == "conv2d_input":
+            self.read = spec.N * spec.K * spec.P * spec.Q
+
+    def pixels(self, wide=1):
+        """Pixels of the output's plane, its rows (or all of it) filled up to whole vectors."""
+        rows, cols = self.spec.P, self.spec.Q
+        if _is_plain(self.spec):
+            rows, cols = 1, rows * cols
+        return rows * ceil(cols / wide) * wide
+
+    def of_rows(self):
+        """Pixels of a row in the lanes."""
+        spec, tile, lanes = self.spec, self.tile, self.lanes
+        share = self.pixels(lanes) / max(self.pixels(), 1)
+        height = max(1, min(self.K, tile["m"]))
+        vectors = max(1, min(tile["v"], ceil(self.pixels(lanes) / lanes / max(spec.P, 1))))
+        if self.op == "conv2d_weight":
+            # rows of grad_output meet taps, lane by lane
+            rate = _tile(lanes, min(self.K, 3), 3)
+            return Cost(self.flops * share, rate, STAGE * (self.read + self.made) / lanes)
+        moved = (STAGE * self.read + STAGE * self.made) / lanes
+        return Cost(self.flops * share, _tile(lanes, height, vectors), moved)
+
+    def of_lanes(self):
+        """Images in the lanes."""
+        spec, tile, lanes = self.spec, self.tile, self.lanes
+        share = ceil(spec.N / lanes) * lanes / max(spec.N, 1)
+        height = max(1, min(self.K, tile["m"]))
+        moved = TRANSPOSE * share * (self.read + self.made) / lanes
+        if self.op == "conv2d_weight":
+            return Cost(self.flops * share, _tile(lanes, min(self.K, 3), 3), moved)
+        return Cost(self.flops * share, _tile(lanes, height, min(tile["v"], spec.Q)), moved)
+
+    def of_patches(self):
+        """Pixels in the lanes, patches as columns."""
+        spec, tile, lanes = self.spec, self.tile, self.lanes
+        flat = spec.P * spec.Q
+        share = ceil(flat / lanes) * lanes / max(flat, 1)
+        height = max(1, min(self.K, tile["m"]))
+        each = PATCH * ceil(flat / lanes) + PATCH_ROW * spec.P
+        rate = _tile(lanes, height, tile["v"])
+        return Cost(self.flops * share, rate, spec.N * spec.groups * self.depth * each)
+
+    def of_panels(self):
+        """Filters in the lanes."""
+        spec, lanes = self.spec, self.lanes
+        vectors = ceil(self.K / lanes)
+        wide = min(vectors, self.tile["panel_v"])
+        flops = self.flops * vectors * lanes / self.K
+        if self.op == "conv2d_weight":
+            rows = 6 if self.C >= 6 or spec.R * spec.S > 1 else self.C
+            # each block of filters stages the input, each block of channels transposes the rest
+            blocks = ceil(vectors * lanes / 64), ceil(self.C * spec.R * spec.S * 64 / 65536)
+            moved = (
+                STAGE * self.read * blocks[0]
+                + TRANSPOSE * spec.N * spec.K * spec.P * spec.Q * blocks[1]
+                + TRANSPOSE * spec.K * self.depth
+            ) / lanes
+            return Cost(flops, _tile(lanes, rows, wide), moved)
+        moved = (STAGE * self.read * max(1, vectors // 16) + TRANSPOSE * self.made) / lanes
+        rows = min(6, max(1, self.rows * self.cols))
+        packing = PACK * vectors * lanes * spec.groups * self.depth
+        return Cost(flops, _tile(lanes, rows, wide), moved, packing)
+
+
+def _tiles(spec):
+    from fastconv.backends import native
+
+    return native.tiles()[spec.dtype.name]
+
+
+@lru_cache(maxsize=4096)
+def _best(op, method, spec, packed, isa):
+    """(form, cost) of the cheapest form; `isa` is there because the tiles depend on it."""
+    job = _Job(op, spec, _tiles(spec))
+    found = []
+    for name in _METHODS[method]:
+        cost = getattr(job, f"of_{name}")()
+        cost = Cost(cost.flops, cost.rate, cost.moved, cost.packing, name)
+        found.append((cost.cycles + (0 if packed else cost.packing), name, cost))
+    _, name, cost = min(found, key=lambda entry: entry[0])
+    return FORMS[name], cost
+
+
+def form_of(op, method, spec, packed=False):
+    """Number of the form in which a method serves a call."""
+    return _best(op, method, spec, packed, config.current().isa)[0]
+
+
+def cost_of(op, method):
+    """The cost function of a registry row."""
+
+    def cost(spec):
+        return _best(op, method, spec, True, config.current().isa)[1]
+
+    return cost
+
+
+def pack_cost_of(op, method):
+    """What a plain weight adds to it: packing, or a form that needs less of it."""
+
+    def cost(spec):
+        plain = _best(op, method, spec, False, config.current().isa)[1]
+        return plain.cycles + plain.packing - cost_of(op, method)(spec).cycles
+
+    return cost
+
+
+def depthwise(op):
+    """The cost function of the method "depthwise"."""
+
+    def cost(spec):
+        lanes = _tiles(spec)["lanes"]
+        channels, rows, cols = spec.K, spec.P, spec.Q
+        if op == "conv2d_input":
+            channels, rows, cols = spec.C, spec.H, spec.W
+        vectors = spec.N * channels * rows * ceil(cols / lanes)
+        staged = STAGE * prod(spec.stride) * spec.C / spec.K
+        flops = 2 * lanes * vectors * spec.R * spec.S
+        return Cost(flops, 2 * lanes / PLANE_TAP, vectors * staged)
+
+    return cost

@@ -1,0 +1,107 @@
+"""Every form of the native convolutions, whichever the costs would choose."""
+
+import helpers
+import numpy as np
+import pytest
+from helpers import DTYPES, REFERENCE, call, embedded, operands
+from test_ops import check, few
+from tolerance import assert_close
+
+import fastconv as fc
+from fastconv import registry
+from fastconv.backends.native import _costs
+from fastconv.bench import baselines
+
+OPS = ("conv2d", "conv2d_input", "conv2d_weight")
+
+
+def row_of(op, form):
+    method = "im2col" if form == "patches" else "direct"
+    return next(r for r in registry.implementations(op, "native") if r.method == method)
+
+
+@pytest.fixture(params=_costs.FORMS)
+def form(request, monkeypatch):
+    """A form that every call takes."""
+    monkeypatch.setattr(_costs, "form_of", lambda *_: _costs.FORMS[request.param])
+    return request.param
+
+
+def cases(names=None):
+    return [
+        pytest.param(op, spec, id=f"{op}, {dtype}, {name}")
+        for op in OPS
+        for dtype in DTYPES
+        for name, spec in helpers.specs(op, dtype).items()
+        if names is None or name in names(op, dtype)
+    ]
+
+
+@pytest.mark.parametrize("op, spec", cases())
+def test_form_is_exact_on_small_integers(form, op, spec, rng):
+    inputs = operands(op, spec, rng, helpers.integers)
+    check(op, spec, inputs, call(row_of(op, form), spec, inputs), length=0)
+
+
+@pytest.mark.parametrize("op, spec", cases(few))
+def test_form_equals_reference(form, op, spec, rng):
+    inputs = operands(op, spec, rng)
+    check(op, spec, inputs, call(row_of(op, form), spec, inputs))
+
+
+@pytest.mark.parametrize("memory", ["NHWC", *helpers.FORMS])
+@pytest.mark.parametrize("op, spec", cases(few))
+def test_form_with_inputs_of_any_strides(form, op, spec, memory, rng):
+    """Views between NaN: a read beside the array poisons the result."""
+    inputs = operands(op, spec, rng, helpers.integers)
+
+    def lying(array):
+        if memory != "NHWC":
+            return embedded(array, memory)
+        return np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+
+    # the weight and the bias are C-contiguous
+    given = [lying(a) if i == 0 or op == "conv2d_weight" else a for i, a in enumerate(inputs)]
+    check(op, spec, inputs, call(row_of(op, form), spec, tuple(given)), length=0)
+
+
+@pytest.mark.parametrize("op, spec", cases(few))
+def test_bits_do_not_depend_on_threads(form, op, spec, rng):
+    inputs = operands(op, spec, rng)
+    results = []
+    for threads in (1, 2, 3):
+        with fc.using(num_threads=threads):
+            results.append(call(row_of(op, form), spec, inputs)[0])
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0], other)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("op", OPS)
+def test_bits_of_large_sums_do_not_depend_on_threads(form, op, dtype, rng):
+    """Enough work for several threads, several blocks of channels, filters and pixels."""
+    spec = helpers.conv_spec((2, 70, 19, 17), (83, 70, 3, 3), 1, 1, 1, 1, dtype)
+    inputs = operands(op, spec, rng)
+    results = []
+    for threads in (1, 2, 3):
+        with fc.using(num_threads=threads):
+            results.append(call(row_of(op, form), spec, inputs)[0])
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0], other)
+    double = [a.astype(np.float64) for a in inputs]
+    if op == "conv2d_input":
+        double.reverse()  # the baseline takes the weight first
+    desired = getattr(baselines, op)(spec, *double)
+    assert_close(results[0], desired.astype(dtype), length=helpers.length(op, spec))
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("op, spec", [c for c in cases(few) if c.values[0] == "conv2d"])
+def test_form_with_activation_and_output_of_any_strides(form, op, spec, activation, rng):
+    inputs = operands(op, spec, rng)
+    (desired,) = call(REFERENCE[op], spec, inputs, activation=activation)
+    out = np.full((*spec.output_shape[:1], *spec.output_shape[2:], spec.K), np.nan, spec.dtype)
+    row_of(op, form).run(spec, *inputs, out.transpose(0, 3, 1, 2), activation)
+    np.testing.assert_allclose(
+        out.transpose(0, 3, 1, 2), desired, rtol=0, atol=200 * np.finfo(spec.dtype).eps
+    )
