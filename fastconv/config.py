@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 BACKENDS = ("native", "numba", "reference")
-METHODS = ("auto", "direct", "im2col", "pointwise", "depthwise")
+METHODS = ("auto", "direct", "im2col", "pointwise", "depthwise", "fft")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class using(ContextDecorator):  # noqa: N801  (used as a function: `with using(.
     backend : str, optional
         "native", "numba" or "reference".
     method : str, optional
-        "auto", "direct", "im2col" or "pointwise", for convolutions.
+        One of `METHODS`, for convolutions.
     isa : str, optional
         An instruction set of the native backend, see `show_config`.
     num_threads : int, optional

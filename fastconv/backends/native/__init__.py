@@ -59,6 +59,9 @@ PLANE_TAP = 1.2
 TILE_LOAD = 2
 # what images in the lanes lose to bringing them in and out
 LANES_EFFICIENCY = 0.9
+# vector operations that a step of a transform costs, and a product of spectra, in float32: with
+# these, images of one channel are transformed from kernels of about 21x21 on
+FFT_STEP, FFT_PRODUCT = 1.5, 3.0
 
 
 def openmp_runtime():
@@ -262,6 +265,38 @@ _DEPTHWISE = (
 )
 
 
+def _by_transforms(axes, op):
+    """The row of a convolution by transforms; _fft.py is imported when it is first asked for."""
+
+    def run_on(spec, x, w, bias, out):
+        fft = import_module(f"{__name__}._fft")
+        threads = usable(config.current().num_threads)
+        return fft.correlate(getattr(fft, axes)(spec), spec.groups, x, w, bias, out, threads)
+
+    def forward(spec, input, weight, bias, out, activation):
+        if not run_on(spec, input, weight, bias, out):
+            _conv2d(METHODS["direct"])(spec, input, weight, bias, out, activation)
+        elif activation is not None:
+            _activation(activation)(spec, out, out)
+
+    def backward(spec, grad_output, weight, out):
+        by_group = weight.reshape(spec.groups, -1, *weight.shape[1:]).swapaxes(1, 2)
+        turned = by_group.reshape(spec.C, -1, spec.R, spec.S)[:, :, ::-1, ::-1]
+        if not run_on(spec, grad_output, turned, None, out):
+            _conv2d_input(METHODS["direct"])(spec, grad_output, weight, out)
+
+    def cost(spec):
+        fft = import_module(f"{__name__}._fft")
+        taken, made = (spec.C, spec.K) if op == "conv2d" else (spec.K, spec.C)
+        steps, products = fft.work(spec, getattr(fft, axes)(spec), taken, made)
+        return spec.dtype.itemsize / 4 * (FFT_STEP * steps + FFT_PRODUCT * products)
+
+    return Impl(op, "fft", "native", _everything, cost, forward if op == "conv2d" else backward)
+
+
+_FFT = (_by_transforms("forward_axes", "conv2d"), _by_transforms("input_axes", "conv2d_input"))
+
+
 def _extreme_pool2d(minimum):
     def run(spec, input, out, indices):
         _run_exactly(_planes.extreme_pool2d, minimum, spec.geometry, input, out, indices)
@@ -422,4 +457,4 @@ _BLOCKS = tuple(
     )
 )
 
-ROWS = _CONV + _DEPTHWISE + _PLANES + _BLOCKS
+ROWS = _CONV + _DEPTHWISE + _FFT + _PLANES + _BLOCKS
