@@ -98,7 +98,7 @@ def _isa():
 
 
 def _run(driver, *arguments):
-    """A driver that multiplies, with the ISA and the threads of the call at hand.
+    """A driver that adds up products, with the ISA and the threads of the call at hand.
 
     Unless `using(flush_denormals=False)` says otherwise, denormals are zeros in it.
     """
@@ -108,7 +108,7 @@ def _run(driver, *arguments):
 
 
 def _run_exactly(driver, *arguments):
-    """A driver that chooses, moves or adds: denormals come out of it as they went in."""
+    """A driver of another kind: it takes denormals as they are."""
     settings = config.current()
     driver(*arguments, ISA_INDEX[settings.isa or BEST_ISA], usable(settings.num_threads))
 
@@ -364,20 +364,16 @@ def _channel_sum(spec, grad_output, out):
     _run_exactly(_planes.channel_sum, grad_output, out)
 
 
-def _runner(kind):
-    return _run_exactly if kind == "relu" else _run
-
-
 def _activation(kind):
     def run(spec, input, out):
-        _runner(kind)(_planes.activation, kind, input, out)
+        _run_exactly(_planes.activation, kind, input, out)
 
     return run
 
 
 def _activation_backward(kind):
     def run(spec, grad_output, output, out):
-        _runner(kind)(_planes.activation_backward, kind, grad_output, output, out)
+        _run_exactly(_planes.activation_backward, kind, grad_output, output, out)
 
     return run
 
