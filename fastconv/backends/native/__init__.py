@@ -11,7 +11,7 @@ from importlib import import_module
 import numpy as np
 
 from fastconv import config
-from fastconv._threads import usable
+from fastconv._threads import limited, usable
 from fastconv.registry import Impl
 
 
@@ -265,12 +265,16 @@ _DEPTHWISE = (
 )
 
 
+def _left_to_direct(spec):
+    return "leaves NaN, infinities and whole numbers too large to round to to direct"
+
+
 def _by_transforms(axes, op):
     """The row of a convolution by transforms; _fft.py is imported when it is first asked for."""
 
     def run_on(spec, x, w, bias, out):
         fft = import_module(f"{__name__}._fft")
-        threads = usable(config.current().num_threads)
+        threads = limited(config.current().num_threads)  # Python's threads: a fork does no harm
         return fft.correlate(getattr(fft, axes)(spec), spec.groups, x, w, bias, out, threads)
 
     def forward(spec, input, weight, bias, out, activation):
@@ -291,7 +295,8 @@ def _by_transforms(axes, op):
         steps, products = fft.work(spec, getattr(fft, axes)(spec), taken, made)
         return spec.dtype.itemsize / 4 * (FFT_STEP * steps + FFT_PRODUCT * products)
 
-    return Impl(op, "fft", "native", _everything, cost, forward if op == "conv2d" else backward)
+    run = forward if op == "conv2d" else backward
+    return Impl(op, "fft", "native", _everything, cost, run, _left_to_direct)
 
 
 _FFT = (_by_transforms("forward_axes", "conv2d"), _by_transforms("input_axes", "conv2d_input"))

@@ -36,6 +36,7 @@ POINTS = 2**20  # pixels of the largest tile
 CACHED = 2**18  # pixels of a tile up to which a step takes no longer
 TILE = 250_000  # steps that a tile costs beside its transforms: some 80 us
 SPECTRA = 2**24  # bytes
+SERIAL_POINTS = 2**18  # fewer in all tiles: starting threads costs more than they save
 
 
 class Axis(NamedTuple):
@@ -277,6 +278,8 @@ def correlate(axes, groups, x, w, bias, out, threads):
         for k0 in range(0, co, kb)
         for c0 in range(0, ci, cb)
     ]
+    if len(places) * height * width < SERIAL_POINTS:
+        threads = 1
     with _team(min(threads, len(places))) as share:
         for ks, cs, shift in blocks:
             kernels = spectra(*ks, *cs)
