@@ -19,10 +19,11 @@ A limit set on OpenMP in the calling thread, as `threadpoolctl.threadpool_limits
 loaded, and fastconv loads OpenMP with its first native call, or its first `get_num_threads()`.
 
 Denormals, below 1.2e-38 in float32, slow some processors down a hundred times. Where the native
-backend multiplies (convolutions, averages, sigmoid, tanh, their gradients) it takes them for zeros,
-in the operands and in the result. Maxima, minima, relu, `unfold`, `fold` and sums keep them, and so
-do the backends "numba" and "reference" everywhere. The mode of the processor is changed for the
-time of a call, in the threads that compute it, and then set back.
+backend adds up products (convolutions, pooling by averages, their gradients) it takes them for
+zeros, in the operands and in the result. Maxima, minima, activations, `unfold`, `fold` and the
+gradient of a bias keep them, and so do the method "fft" and the backends "numba" and "reference".
+The mode of the processor is changed for the time of a call, in the threads that compute it, and
+then set back.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ __all__ = [
 ]
 
 BACKENDS = ("native", "numba", "reference")
-METHODS = ("auto", "direct", "im2col", "pointwise", "depthwise")
+METHODS = ("auto", "direct", "im2col", "pointwise", "depthwise", "fft")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +180,13 @@ class using(ContextDecorator):  # noqa: N801  (used as a function: `with using(.
     backend : str, optional
         "native", "numba" or "reference".
     method : str, optional
-        "auto", "direct", "im2col" or "pointwise", for convolutions.
+        One of `METHODS`, for convolutions.
     isa : str, optional
         An instruction set of the native backend, see `show_config`.
     num_threads : int, optional
         Wins over the environment, not over a limit that is set on OpenMP (`threadpoolctl`).
     flush_denormals : bool, optional
-        Whether the native backend takes denormals for zeros where it multiplies; it does by
+        Whether the native backend takes denormals for zeros where it adds up products; it does by
         default.
 
     Raises

@@ -99,7 +99,9 @@ def conv2d(
         Of input and output; the weight stays as it is.
     activation : {None, "relu", "sigmoid", "tanh"}
         Applied to the result while it is in the cache.
-    method : {"auto", "direct", "im2col", "pointwise"}
+    method : {"auto", "direct", "im2col", "pointwise", "depthwise", "fft"}
+        "auto" takes the cheapest that can serve the call (`explain`). "fft", worth it from kernels
+        of about 21x21 on, has errors relative to all pixels of a tile, see Notes.
     backend : {"native", "numba", "reference"}, optional
     out : array, optional
         Where the result goes; it may overlap the inputs.
@@ -117,6 +119,12 @@ def conv2d(
     -----
     The output size and dtype rules are those of `fastconv.spec.conv_spec` and of this module's
     docstring.
+
+    Errors are those of a sum, about its length times eps times the largest product. Those of "fft"
+    are below ``eps * log2(points) * |x| * |w|``, with the square roots of the sums of squares over
+    a tile of at most a million points and over a filter. Integers come out exactly, and NaN and
+    infinities stay where they belong, with either; "fft" leaves such calls to "direct" where it
+    has to.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Denormals are zeros to the native backend where it multiplies, and to nobody else."""
+"""Denormals are zeros to the native backend where it adds up products, and to nobody else."""
 
 import threading
 
@@ -51,10 +51,10 @@ MULTIPLY = {
     "avg_pool2d": lambda x: fc.avg_pool2d(x, 2),
     "avg_pool2d, backward": unpool,
     "softmax_pool2d": lambda x: fc.softmax_pool2d(x, 2),
-    "tanh, backward": lambda x: grad.tanh(x, np.full_like(x, 0.5)),
-    "sigmoid, backward": lambda x: grad.sigmoid(x, np.full_like(x, 0.5)),
 }
 KEEP = {
+    "tanh, backward": lambda x: grad.tanh(x, np.full_like(x, 0.5)),
+    "sigmoid, backward": lambda x: grad.sigmoid(x, np.full_like(x, 0.5)),
     "max_pool2d": lambda x: fc.max_pool2d(x, 2),
     "min_pool2d": lambda x: fc.min_pool2d(x, 2),
     "max_pool2d, backward": lambda x: grad.max_pool2d(x, np.zeros(x.shape, np.int64), x.shape),
@@ -77,7 +77,7 @@ dtypes = pytest.mark.parametrize("dtype", DTYPES)
 @dtypes
 @sizes
 @pytest.mark.parametrize("function", MULTIPLY.values(), ids=MULTIPLY)
-def test_zeros_where_it_multiplies(function, size, dtype):
+def test_zeros_in_sums_of_products(function, size, dtype):
     x = denormals(size, dtype)
     with fc.using(num_threads=3, backend="native"):
         assert not function(x).any()
@@ -91,7 +91,7 @@ def test_zeros_where_it_multiplies(function, size, dtype):
 @dtypes
 @sizes
 @pytest.mark.parametrize("function", KEEP.values(), ids=KEEP)
-def test_kept_where_it_does_not(function, size, dtype):
+def test_kept_elsewhere(function, size, dtype):
     x = denormals(size, dtype)
     with fc.using(num_threads=3, backend="native"):
         kept = function(x)

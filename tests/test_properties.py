@@ -2,7 +2,15 @@
 
 import numpy as np
 import pytest
-from helpers import BACKENDS, FAST_ROWS, REFERENCE, call, integers, length, operands
+from helpers import (
+    BACKENDS,
+    FAST_ROWS,
+    REFERENCE,
+    call,
+    integers,
+    length,
+    operands,
+)
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tolerance import assert_close, tolerance

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tolerance import assert_close, largest, tolerance
+from tolerance import assert_close, largest, tolerance, transformed
 
 
 @pytest.fixture
@@ -60,3 +60,18 @@ def test_a_missing_term_fails():
     terms = np.full(1000, 0.1, np.float32)
     with pytest.raises(AssertionError):
         assert_close(terms[1:].sum(), terms.sum(), length=1000, magnitude=0.1)
+
+
+def test_formula_of_transforms():
+    x, w = np.array([[[3.0, 4.0]], [[0.0, 1.0]]]), np.array([[1.0], [-2.0]])
+    assert transformed(8, x, w) == {"length": 3, "magnitude": 10}
+    assert transformed(8, x, w, np.array([1.0, -7.0])) == {"length": 3, "magnitude": 17}
+    assert transformed(2, np.empty((0, 3)), w) == {"length": 1, "magnitude": 0}
+
+
+def test_a_missing_pixel_fails_beside_transforms():
+    x, w = np.full((1, 64, 64), 0.1, np.float32), np.ones((1, 31, 31), np.float32)
+    allowed = transformed(96 * 96, x, w)
+    assert_close(np.float32(96.1), np.float32(96.1001), **allowed)
+    with pytest.raises(AssertionError):
+        assert_close(np.float32(96.0), np.float32(96.1), **allowed)

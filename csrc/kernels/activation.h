@@ -86,7 +86,7 @@ FC_INLINE vec FN(fc_tanh_of)(vec x) {
   const vec z = FN(fc_expm1_r)(y, &n, &k);
   const vec scale = from_bits((k + FC_BIAS) << FC_MANTISSA);
   const vec m = scale * z + (scale - 1);
-  return from_bits(bits(quotient(-m, 2 + m)) | sign);
+  return from_bits(bits(quotient(0 - m, 2 + m)) | sign);
 }
 
 #define FC_MAP(NAME)                                                                             \

@@ -9,7 +9,7 @@ from importlib import import_module
 import numpy as np
 
 from fastconv import config
-from fastconv._threads import usable
+from fastconv._threads import limited, usable
 from fastconv.backends.native import _costs
 from fastconv.registry import Impl
 
@@ -47,6 +47,7 @@ ACTIVATIONS = {None: 0, "relu": 1, "sigmoid": 2, "tanh": 3}
 ISA_INDEX = {name: i for i, name in enumerate(isa_names())}
 BEST_ISA = available_isas()[0]
 
+
 def openmp_runtime():
     """OpenMP support compiled into the drivers, e.g. ``'OpenMP 201511'``, or ``'none'``."""
     version = _dispatch.openmp_version()
@@ -82,7 +83,7 @@ def _isa():
 
 
 def _run(driver, *arguments):
-    """A driver that multiplies, with the ISA and the threads of the call at hand.
+    """A driver that adds up products, with the ISA and the threads of the call at hand.
 
     Unless `using(flush_denormals=False)` says otherwise, denormals are zeros in it.
     """
@@ -92,7 +93,7 @@ def _run(driver, *arguments):
 
 
 def _run_exactly(driver, *arguments):
-    """A driver that chooses, moves or adds: denormals come out of it as they went in."""
+    """A driver of another kind: it takes denormals as they are."""
     settings = config.current()
     driver(*arguments, ISA_INDEX[settings.isa or BEST_ISA], usable(settings.num_threads))
 
@@ -225,6 +226,43 @@ _DEPTHWISE = (
 )
 
 
+def _left_to_direct(spec):
+    return "leaves NaN, infinities and whole numbers too large to round to to direct"
+
+
+def _by_transforms(axes, op):
+    """The row of a convolution by transforms; _fft.py is imported when it is first asked for."""
+
+    def run_on(spec, x, w, bias, out):
+        fft = import_module(f"{__name__}._fft")
+        threads = limited(config.current().num_threads)  # Python's threads: a fork does no harm
+        return fft.correlate(getattr(fft, axes)(spec), spec.groups, x, w, bias, out, threads)
+
+    def forward(spec, input, weight, bias, out, activation):
+        if not run_on(spec, input, weight, bias, out):
+            _conv2d("direct")(spec, input, weight, bias, out, activation)
+        elif activation is not None:
+            _activation(activation)(spec, out, out)
+
+    def backward(spec, grad_output, weight, out):
+        by_group = weight.reshape(spec.groups, -1, *weight.shape[1:]).swapaxes(1, 2)
+        turned = by_group.reshape(spec.C, -1, spec.R, spec.S)[:, :, ::-1, ::-1]
+        if not run_on(spec, grad_output, turned, None, out):
+            _conv2d_input("direct")(spec, grad_output, weight, out)
+
+    def cost(spec):
+        fft = import_module(f"{__name__}._fft")
+        taken, made = (spec.C, spec.K) if op == "conv2d" else (spec.K, spec.C)
+        steps, products = fft.work(spec, getattr(fft, axes)(spec), taken, made)
+        return _costs.by_transforms(spec, steps, products)
+
+    run = forward if op == "conv2d" else backward
+    return Impl(op, "fft", "native", _everything, cost, run, _left_to_direct)
+
+
+_FFT = (_by_transforms("forward_axes", "conv2d"), _by_transforms("input_axes", "conv2d_input"))
+
+
 def _extreme_pool2d(minimum):
     def run(spec, input, out, indices):
         _run_exactly(_planes.extreme_pool2d, minimum, spec.geometry, input, out, indices)
@@ -292,20 +330,16 @@ def _channel_sum(spec, grad_output, out):
     _run_exactly(_planes.channel_sum, grad_output, out)
 
 
-def _runner(kind):
-    return _run_exactly if kind == "relu" else _run
-
-
 def _activation(kind):
     def run(spec, input, out):
-        _runner(kind)(_planes.activation, kind, input, out)
+        _run_exactly(_planes.activation, kind, input, out)
 
     return run
 
 
 def _activation_backward(kind):
     def run(spec, grad_output, output, out):
-        _runner(kind)(_planes.activation_backward, kind, grad_output, output, out)
+        _run_exactly(_planes.activation_backward, kind, grad_output, output, out)
 
     return run
 
@@ -385,4 +419,4 @@ _BLOCKS = tuple(
     )
 )
 
-ROWS = _CONV + _DEPTHWISE + _PLANES + _BLOCKS
+ROWS = _CONV + _DEPTHWISE + _FFT + _PLANES + _BLOCKS

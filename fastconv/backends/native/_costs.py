@@ -29,6 +29,8 @@ STAGE, TRANSPOSE, PATCH, PATCH_ROW = 2.0, 6.0, 5.0, 15.0
 PACK = 1.5
 # cycles that a tap of a plane's tile takes, with its share of the loads
 PLANE_TAP = 0.6
+# cycles that a step of a transform takes, and a product of spectra, in float32
+FFT_STEP, FFT_PRODUCT = 0.75, 1.5
 
 
 def _tile(lanes, rows, vectors):
@@ -181,3 +183,9 @@ def depthwise(op):
         return Cost(flops, 2 * lanes / PLANE_TAP, vectors * staged)
 
     return cost
+
+
+def by_transforms(spec, steps, products):
+    """The cost of the method "fft": so many steps of transforms and products of spectra."""
+    wide = spec.dtype.itemsize / 4
+    return Cost(2 * products, 2 / (FFT_PRODUCT * wide), FFT_STEP * wide * steps)
