@@ -5,10 +5,31 @@
 # channels than a panel's weights in L1 allow wait in scratch as [panel][pixel][filter].
 
 cdef enum:
-    PANEL_DEPTH = 256           # most taps times channels of a block
-    PANEL_BYTES = 24576         # weights of a panel and a block of channels: in L1
-    PANEL_STAGE_BYTES = 131072  # staged input of one block
-    PANEL_Y_BYTES = 196608      # sums of one block
+    PANEL_DEPTH = 256           # most taps times channels of a block: its weights stay in L1 or L2
+
+cdef extern from *:
+    """
+    #include <unistd.h>
+    /* bytes of a core's second-level cache, within what processors have; 512 KiB if unknown */
+    static inline ptrdiff_t fc_second_level(void) {
+      long size = 0;
+    #ifdef _SC_LEVEL2_CACHE_SIZE
+      size = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    #endif
+      if (size <= 0) size = 1 << 19;
+      return size < 1 << 18 ? 1 << 18 : size > 1 << 21 ? 1 << 21 : size;
+    }
+    /* brings what will be read soon into it */
+    static inline void fc_prefetch(const char *p, ptrdiff_t bytes) {
+      for (ptrdiff_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
+    }
+    """
+    ptrdiff_t fc_second_level() nogil
+    void fc_prefetch(const char*, ptrdiff_t) nogil
+
+
+cdef ptrdiff_t panel_stage_bytes = fc_second_level() // 4   # staged input of one block
+cdef ptrdiff_t panel_y_bytes = fc_second_level() * 3 // 8   # sums of one block
 
 
 cdef struct PanelPlan:
@@ -45,7 +66,7 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
                       int threads) noexcept nogil:
     """Blocks and scratch; plan.x has its axes, strides and channels."""
     cdef Plan* xp = &plan.x
-    cdef ptrdiff_t width, depth, rows, most, items, wanted, n_kb, block, reach
+    cdef ptrdiff_t width, rows, most, items, wanted, n_kb, block, reach
     cdef double cost, least = 0
     plan.panel_v = isa.f32.panel_v if item_size == 4 else isa.f64.panel_v
     width = plan.panel_v * xp.lanes
@@ -53,8 +74,7 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
     xp.taps = xp.row.n_taps * xp.col.n_taps
     xp.depth = xp.taps * xp.ci
     # the order of the sums: it must not depend on anything but the filters
-    depth = imin(PANEL_DEPTH, PANEL_BYTES // <ptrdiff_t>(width * item_size))
-    xp.cb = block_of(xp.ci, depth // imax(xp.taps, 1))
+    xp.cb = block_of(xp.ci, PANEL_DEPTH // imax(xp.taps, 1))
     xp.n_cb = ceil_div(xp.ci, xp.cb)
     plan.n_v = ceil_div(xp.co, xp.lanes)
     plan.n_panels = ceil_div(plan.n_v, plan.panel_v)
@@ -68,7 +88,7 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
     xp.n_qb = ceil_div(xp.col.n_out, xp.qb)
     xp.pb = 1
     lay_out_panels(plan)
-    most = PANEL_STAGE_BYTES // <ptrdiff_t>(item_size * imax(xp.cb * xp.staged_row, 1))
+    most = panel_stage_bytes // <ptrdiff_t>(item_size * imax(xp.cb * xp.staged_row, 1))
     if xp.row_side.by_tap:
         reach = 0
         most //= imax(xp.row.n_taps, 1)
@@ -80,7 +100,7 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
     # rows of a block and panels of a block: whatever stages the fewest rows
     for n_kb in range(1, plan.n_panels + 1):
         block = ceil_div(plan.n_panels, n_kb)
-        rows = PANEL_Y_BYTES // <ptrdiff_t>(
+        rows = panel_y_bytes // <ptrdiff_t>(
             item_size * xp.qb * width * (1 if xp.n_cb == 1 else block))
         rows = block_of(xp.row.n_out, imin(rows, most))
         cost = <double>n_kb * (rows * xp.row.step + reach) / rows
@@ -201,12 +221,17 @@ cdef void panel_offsets(const PanelPlan* plan, ptrdiff_t channels, int32_t* off)
 cdef void panel_run(const fc_isa* isa, ptrdiff_t lanes, ptrdiff_t v, ptrdiff_t begin, ptrdiff_t end,
                     ptrdiff_t depth, const real* w, const real* x, const int32_t* off,
                     const int32_t* at, const real* bias, real* y) noexcept nogil:
-    """One panel over the pixels from `begin` to `end`, in tiles of nearly equal height."""
+    """One panel over the pixels from `begin` to `end`, in tiles of nearly equal height.
+
+    Meanwhile the weights behind the panel's, those of the next one, come closer.
+    """
     cdef ptrdiff_t n = end - begin, count = ceil_div(n, FC_PANEL_M), width = v * lanes
-    cdef ptrdiff_t each, rest, m
+    cdef ptrdiff_t each, rest, m, ahead
+    cdef const char* coming = <const char*>(w + depth * width)
     if n == 0:
         return
     each, rest = n // count, n % count
+    ahead = ceil_div(depth * width * <ptrdiff_t>sizeof(real), count)
     while begin < end:
         m = each
         if rest > 0:
@@ -214,6 +239,8 @@ cdef void panel_run(const fc_isa* isa, ptrdiff_t lanes, ptrdiff_t v, ptrdiff_t b
             rest -= 1
         panel(isa, m, v, depth, w, width, x, off, at + begin, bias, y + begin * width, width)
         begin += m
+        fc_prefetch(coming, ahead)
+        coming += ahead
 
 
 cdef void panel_rows(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrdiff_t p0,
