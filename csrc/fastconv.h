@@ -37,7 +37,7 @@ enum {
   (ptrdiff_t n, int images, const T *x, ptrdiff_t x_pitch, T *y, ptrdiff_t y_image)
 /* kernels/pack.h */
 #define FC_PACK_ARGS(T)                                                                          \
-  (int m, ptrdiff_t depth, const T *w, ptrdiff_t w_m, const ptrdiff_t *off, T *y, ptrdiff_t y_pitch)
+  (int m, ptrdiff_t n, const T *w, ptrdiff_t w_m, const int32_t *slot, T *y, ptrdiff_t y_pitch)
 #define FC_SUM_LANES_ARGS(T) (ptrdiff_t n, const T *acc, T *y)
 /* kernels/activation.h */
 #define FC_MAP_ARGS(T) (ptrdiff_t n, const T *x, T *y)

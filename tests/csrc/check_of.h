@@ -153,21 +153,26 @@ static void OF(check_lanes)(const char *isa, const OF(fc_kernels) * f) {
 }
 
 static void OF(check_pack)(const char *isa, const OF(fc_kernels) * f) {
-  for (int m = 1; m <= f->tile_m; ++m) {
-    const ptrdiff_t depth = between(1, 9), pitch = m + between(0, 3), w_m = between(1, 20);
-    ptrdiff_t *off = room(depth * (ptrdiff_t)sizeof *off), reach = 0;
-    for (ptrdiff_t k = 0; k < depth; ++k) {
-      off[k] = between(0, 50);
-      if (off[k] > reach) reach = off[k];
+  for (int m = 1; m <= 2 * f->lanes + 1; ++m) {
+    const int neighbours = m % 3 == 0;
+    const ptrdiff_t n = neighbours ? 1 : straddling(f->lanes), pitch = m + between(0, 3);
+    const ptrdiff_t w_m = neighbours ? 1 : n + between(0, 20);
+    int32_t *slot = room(n * 4);
+    ptrdiff_t rows = 0;
+    for (ptrdiff_t j = 0; j < n; ++j) slot[j] = between(0, 3) ? (int32_t)rows++ : -1;
+    for (ptrdiff_t j = 0; j < n; ++j) { /* in any order */
+      const ptrdiff_t other = between(0, n - 1);
+      const int32_t kept = slot[j];
+      slot[j] = slot[other], slot[other] = kept;
     }
-    T *w = OF(integers)(reach + (m - 1) * w_m + 1), *y = OF(integers)(depth * pitch);
-    T *wanted = OF(copy)(y, depth * pitch);
-    for (ptrdiff_t k = 0; k < depth; ++k)
-      for (ptrdiff_t i = 0; i < pitch; ++i)
-        wanted[k * pitch + i] = i < m ? w[i * w_m + off[k]] : 0;
-    f->pack(m, depth, w, w_m, off, y, pitch);
-    OF(same)(isa, "pack", y, wanted, depth * pitch);
-    free(off), free(w), free(y), free(wanted);
+    T *w = OF(integers)((m - 1) * w_m + n), *y = OF(integers)(rows * pitch);
+    T *wanted = OF(copy)(y, rows * pitch);
+    for (ptrdiff_t j = 0; j < n; ++j)
+      for (ptrdiff_t i = 0; i < pitch && slot[j] >= 0; ++i)
+        wanted[slot[j] * pitch + i] = i < m ? w[i * w_m + j] : 0;
+    f->pack(m, n, w, w_m, slot, y, pitch);
+    OF(same)(isa, "pack", y, wanted, rows * pitch);
+    free(slot), free(w), free(y), free(wanted);
   }
 }
 

@@ -67,6 +67,7 @@ cdef Plan plan_block(const fc_isa* isa, const Geometry* g, const ptrdiff_t* xs,
     plan.col = forward_axis(g.out_w, g.width, g.kernel_w, g.stride_w, g.left, g.dilation_w)
     plan.xn, plan.xc, plan.xh, plan.xw = xs[0], xs[1], xs[2], xs[3]
     plan.w_row = g.kernel_w
+    plan.w_plane = g.kernel_h * g.kernel_w
     plan.w_c = g.kernel_h * g.kernel_w
     plan.w_m = plan.ci * plan.w_c
     plan.w_group = plan.co * plan.w_m
@@ -90,6 +91,7 @@ cdef Plan plan_block_input(const fc_isa* isa, const Geometry* g, const ptrdiff_t
     plan.xn, plan.xc, plan.xh, plan.xw = 0, g.out_h * g.out_w * lanes, g.out_w * lanes, lanes
     plan.on, plan.oc, plan.oh, plan.ow = xs[0], xs[1], xs[2], xs[3]
     plan.w_row = g.kernel_w
+    plan.w_plane = g.kernel_h * g.kernel_w
     plan.w_m = g.kernel_h * g.kernel_w
     plan.w_c = plan.co * plan.w_m
     plan.w_group = plan.ci * plan.w_c

@@ -165,12 +165,12 @@ cdef inline void scatter_lanes(const fc_isa* isa, ptrdiff_t n, int images, const
         isa.f64.scatter_lanes(n, images, x, x_pitch, y, y_image)
 
 
-cdef inline void pack(const fc_isa* isa, int m, ptrdiff_t depth, const real* w, ptrdiff_t w_m,
-                      const ptrdiff_t* off, real* y, ptrdiff_t y_pitch) noexcept nogil:
+cdef inline void pack(const fc_isa* isa, int m, ptrdiff_t n, const real* w, ptrdiff_t w_m,
+                      const int32_t* slot, real* y, ptrdiff_t y_pitch) noexcept nogil:
     if real is float:
-        isa.f32.pack(m, depth, w, w_m, off, y, y_pitch)
+        isa.f32.pack(m, n, w, w_m, slot, y, y_pitch)
     else:
-        isa.f64.pack(m, depth, w, w_m, off, y, y_pitch)
+        isa.f64.pack(m, n, w, w_m, slot, y, y_pitch)
 
 
 cdef inline void sum_lanes(const fc_isa* isa, ptrdiff_t n, const real* acc,
@@ -373,6 +373,7 @@ cdef struct Plan:
     ptrdiff_t xn, xc, xh, xw            # input
     ptrdiff_t on, oc, oh, ow            # output
     ptrdiff_t w_group, w_m, w_c, w_row  # weight; columns are neighbours
+    ptrdiff_t w_plane                   # weights of one filter and channel
     ptrdiff_t taps, depth               # row taps * column taps; taps * ci
     ptrdiff_t cb, n_cb                  # channels of a block
     ptrdiff_t n_mt, mt_block, n_kb      # register tiles of the output channels, and blocks of them
@@ -536,20 +537,35 @@ cdef void block_offsets(const Plan* plan, ptrdiff_t channels, int32_t* off) noex
                     k += 1
 
 
-cdef void weight_offsets(const Plan* plan, ptrdiff_t* off) noexcept nogil:
-    """Where weight k lies, k over (class, channel block, row tap, channel, column tap)."""
-    cdef ptrdiff_t cb, c, c0, tr, tc, k = 0
-    cdef int i
-    for i in range(plan.n_classes):
-        for cb in range(plan.n_cb):
-            c0 = cb * plan.cb
-            for tr in range(plan.row.n_taps):
-                for c in range(c0, imin(c0 + plan.cb, plan.ci)):
-                    for tc in range(plan.classes[i].t0, plan.classes[i].t1):
-                        off[k] = (c * plan.w_c
-                                  + (plan.row.w_start + tr * plan.row.w_step) * plan.w_row
-                                  + plan.col.w_start + tc * plan.col.w_step)
-                        k += 1
+cdef void pack_slots(const Plan* plan, const Columns* part, ptrdiff_t channels,
+                     int32_t* slot) noexcept nogil:
+    """Where the weights of a block of channels go: k over (row tap, channel, column tap).
+
+    For one channel where those of the sum do not lie beside each other.
+    """
+    cdef ptrdiff_t n = channels if plan.w_c == plan.w_plane else 1
+    cdef ptrdiff_t n_taps = part.t1 - part.t0, tr, c, tc
+    for c in range(n * plan.w_plane):
+        slot[c] = -1
+    for tr in range(plan.row.n_taps):
+        for c in range(n):
+            for tc in range(part.t0, part.t1):
+                slot[c * plan.w_plane + (plan.row.w_start + tr * plan.row.w_step) * plan.w_row
+                     + plan.col.w_start + tc * plan.col.w_step] = <int32_t>(
+                    (tr * channels + c) * n_taps + tc - part.t0)
+
+
+cdef void pack_block(const fc_isa* isa, const Plan* plan, const Columns* part, int m,
+                     ptrdiff_t channels, const real* w, const int32_t* slot, real* to,
+                     ptrdiff_t pitch) noexcept nogil:
+    """Weights of m filters and a block of channels; w is the first of them."""
+    cdef ptrdiff_t c
+    if plan.w_c == plan.w_plane:
+        pack(isa, m, channels * plan.w_plane, w, plan.w_m, slot, to, pitch)
+        return
+    for c in range(channels):
+        pack(isa, m, plan.w_plane, w + c * plan.w_c, plan.w_m, slot,
+             to + c * (part.t1 - part.t0) * pitch, pitch)
 
 
 cdef void emit(const fc_isa* isa, const Plan* plan, ptrdiff_t image, int images, ptrdiff_t k,
@@ -846,9 +862,9 @@ cdef void cut(Plan* plan, size_t item_size, int threads) noexcept nogil:
 # What all blocks of a plan read: packed weights, bias, offset tables.
 cdef struct Tables:
     char* memory
-    ptrdiff_t* w_off
     int32_t* off
     int32_t* off_last                   # of a last, smaller block of channels
+    int32_t* slot                       # for packing
     size_t packed, size                 # where the weights begin; bytes of it all
 
 
@@ -865,31 +881,42 @@ cdef Tables size_tables(const Plan* plan, size_t item_size) noexcept nogil:
         plan.groups * plan.n_mt * packed_depth(plan) * plan.tile_m * item_size)
     tables.off = <int32_t*>tables.size
     tables.off_last = <int32_t*>(tables.size + off_size)
-    tables.w_off = <ptrdiff_t*>(tables.size + 2 * off_size)
-    tables.size += 2 * off_size + rounded(packed_depth(plan) * sizeof(ptrdiff_t))
+    tables.slot = <int32_t*>(tables.size + 2 * off_size)
+    tables.size += 2 * off_size + rounded(plan.cb * plan.w_plane * sizeof(int32_t))
     return tables
 
 
 cdef void fill_tables(const fc_isa* isa, const Plan* plan, Tables* tables, char* memory,
                       const real* w, const real* bias) noexcept nogil:
-    cdef ptrdiff_t k, g, mt, m0
+    cdef ptrdiff_t k, g, mt, m0, ci, c0, channels, n_taps
+    cdef const Columns* part
+    cdef int i
     cdef real* start = <real*>memory
     cdef real* packed = <real*>(memory + tables.packed)
     tables.memory = memory
     tables.off = <int32_t*>(memory + <size_t>tables.off)
     tables.off_last = <int32_t*>(memory + <size_t>tables.off_last)
-    tables.w_off = <ptrdiff_t*>(memory + <size_t>tables.w_off)
+    tables.slot = <int32_t*>(memory + <size_t>tables.slot)
     for k in range(plan.groups * plan.co):
         start[k] = bias[k] if bias != NULL else 0
     block_offsets(plan, plan.cb, tables.off)
     block_offsets(plan, plan.ci - (plan.n_cb - 1) * plan.cb, tables.off_last)
-    weight_offsets(plan, tables.w_off)
-    for g in range(plan.groups):
-        for mt in range(plan.n_mt):
-            m0 = tile_start(plan, mt)
-            pack(isa, <int>(tile_start(plan, mt + 1) - m0), packed_depth(plan),
-                 w + g * plan.w_group + m0 * plan.w_m, plan.w_m, tables.w_off,
-                 packed + (g * plan.n_mt + mt) * packed_depth(plan) * plan.tile_m, plan.tile_m)
+    for i in range(plan.n_classes):
+        part = &plan.classes[i]
+        n_taps = part.t1 - part.t0
+        for ci in range(plan.n_cb):
+            c0 = ci * plan.cb
+            channels = imin(plan.cb, plan.ci - c0)
+            pack_slots(plan, part, channels, tables.slot)
+            for mt in range(plan.groups * plan.n_mt):
+                g = mt // plan.n_mt
+                m0 = tile_start(plan, mt % plan.n_mt)
+                pack_block(isa, plan, part, <int>(tile_start(plan, mt % plan.n_mt + 1) - m0),
+                           channels, w + g * plan.w_group + m0 * plan.w_m + c0 * plan.w_c,
+                           tables.slot, packed + plan.tile_m * (
+                               mt * packed_depth(plan)
+                               + plan.row.n_taps * (plan.ci * part.before + c0 * n_taps)),
+                           plan.tile_m)
 
 
 cdef int run_plan(const fc_isa* isa, Plan* plan, const real* x, const real* w, const real* bias,
@@ -964,6 +991,7 @@ cdef Plan forward_plan(const fc_isa* isa, const Geometry* g, size_t item_size) n
     plan.row = forward_axis(g.out_h, g.height, g.kernel_h, g.stride_h, g.top, g.dilation_h)
     plan.col = forward_axis(g.out_w, g.width, g.kernel_w, g.stride_w, g.left, g.dilation_w)
     plan.w_row = g.kernel_w
+    plan.w_plane = g.kernel_h * g.kernel_w
     plan.w_c = g.kernel_h * g.kernel_w
     plan.w_m = plan.ci * plan.w_c
     plan.w_group = plan.co * plan.w_m
@@ -1008,6 +1036,7 @@ cdef int correlate_input(const fc_isa* isa, const Geometry* g, const real* dy, c
                                   g.dilation_w)
             set_strides(&plan, ys, xs)
             plan.w_row = g.kernel_w
+            plan.w_plane = g.kernel_h * g.kernel_w
             plan.w_m = g.kernel_h * g.kernel_w
             plan.w_c = plan.co * plan.w_m
             plan.w_group = plan.ci * plan.w_c
@@ -1365,12 +1394,12 @@ cdef Packed packed_of(tuple fields, const real[:, :, :, ::1] w, int isa_index):
     plan_panels(&panels, isa, sizeof(real), 1)
     cdef Packed packed = Packed.__new__(Packed)
     cdef size_t size = panel_weight_size(&panels, sizeof(real))
-    cdef Workspace table = take_workspace(panels.x.depth * sizeof(ptrdiff_t))
+    cdef Workspace table = take_workspace(panels.x.cb * panels.x.w_plane * sizeof(int32_t))
     packed.memory = Workspace.__new__(Workspace)
     grow_workspace(packed.memory, size)
     packed.nbytes = size
     pack_panels(isa, &panels, &w[0, 0, 0, 0], <real*>packed.memory.aligned(),
-                <ptrdiff_t*>table.aligned())
+                <int32_t*>table.aligned())
     give_workspace(table, 1)
     return packed
 

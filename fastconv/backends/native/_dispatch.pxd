@@ -57,7 +57,7 @@ cdef extern from "fastconv.h" nogil:
                              ptrdiff_t) noexcept nogil
         void (*scatter_lanes)(ptrdiff_t, int, const float*, ptrdiff_t, float*,
                               ptrdiff_t) noexcept nogil
-        void (*pack)(int, ptrdiff_t, const float*, ptrdiff_t, const ptrdiff_t*, float*,
+        void (*pack)(int, ptrdiff_t, const float*, ptrdiff_t, const int32_t*, float*,
                      ptrdiff_t) noexcept nogil
         void (*depthwise)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*,
                           ptrdiff_t, const int32_t*, const float*, float, float*,
@@ -115,7 +115,7 @@ cdef extern from "fastconv.h" nogil:
                              ptrdiff_t) noexcept nogil
         void (*scatter_lanes)(ptrdiff_t, int, const double*, ptrdiff_t, double*,
                               ptrdiff_t) noexcept nogil
-        void (*pack)(int, ptrdiff_t, const double*, ptrdiff_t, const ptrdiff_t*, double*,
+        void (*pack)(int, ptrdiff_t, const double*, ptrdiff_t, const int32_t*, double*,
                      ptrdiff_t) noexcept nogil
         void (*depthwise)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*,
                           ptrdiff_t, const int32_t*, const double*, double, double*,

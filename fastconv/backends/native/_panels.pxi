@@ -356,22 +356,24 @@ cdef inline size_t panel_weight_size(const PanelPlan* plan, size_t item_size) no
 
 
 cdef void pack_panels(const fc_isa* isa, const PanelPlan* plan, const real* w, real* to,
-                      ptrdiff_t* w_off) noexcept nogil:
-    """Weights in the order in which the panels read them; w_off has room for `depth`."""
+                      int32_t* slot) noexcept nogil:
+    """Weights in the order in which the panels read them; slot has room for a block of channels."""
     cdef const Plan* xp = &plan.x
+    cdef const Columns* part = &xp.classes[0]
     cdef ptrdiff_t g, ci, c0, channels, i, v0, v
-    weight_offsets(xp, w_off)
-    for g in range(xp.groups):
-        for ci in range(xp.n_cb):
-            c0 = ci * xp.cb
-            channels = imin(xp.cb, xp.ci - c0)
+    for ci in range(xp.n_cb):
+        c0 = ci * xp.cb
+        channels = imin(xp.cb, xp.ci - c0)
+        pack_slots(xp, part, channels, slot)
+        for g in range(xp.groups):
             for i in range(plan.n_panels):
                 v0 = panel_start(plan, i)
                 v = panel_start(plan, i + 1) - v0
-                pack(isa, <int>imin(v * xp.lanes, xp.co - v0 * xp.lanes), channels * xp.taps,
-                     w + g * xp.w_group + v0 * xp.lanes * xp.w_m, xp.w_m, w_off + c0 * xp.taps,
-                     to, v * xp.lanes)
-                to += channels * xp.taps * v * xp.lanes
+                pack_block(isa, xp, part, <int>imin(v * xp.lanes, xp.co - v0 * xp.lanes), channels,
+                           w + g * xp.w_group + v0 * xp.lanes * xp.w_m + c0 * xp.w_c, slot,
+                           to + xp.lanes * xp.taps * (
+                               plan.n_v * (g * xp.ci + c0) + v0 * channels),
+                           v * xp.lanes)
 
 
 cdef int run_panels(const fc_isa* isa, const PanelPlan* plan, const real* x, const real* w,
@@ -383,8 +385,8 @@ cdef int run_panels(const fc_isa* isa, const PanelPlan* plan, const real* x, con
     cdef size_t bias_size = rounded(xp.groups * plan.n_v * xp.lanes * sizeof(real))
     cdef size_t w_size = 0 if packed != NULL else panel_weight_size(plan, sizeof(real))
     cdef size_t off_size = rounded(xp.cb * xp.taps * sizeof(int32_t))
-    cdef size_t w_off_size = 0 if packed != NULL else rounded(xp.depth * sizeof(ptrdiff_t))
-    cdef size_t shared = bias_size + w_size + 2 * off_size + w_off_size, each = xp.scratch
+    cdef size_t slot_size = 0 if packed != NULL else rounded(xp.cb * xp.w_plane * sizeof(int32_t))
+    cdef size_t shared = bias_size + w_size + 2 * off_size + slot_size, each = xp.scratch
     n_items = xp.images * xp.groups * plan.n_kb * xp.n_pb * xp.n_qb
     cdef Workspace space = take_workspace(shared + threads * each)
     cdef char* memory = space.aligned()
@@ -404,7 +406,7 @@ cdef int run_panels(const fc_isa* isa, const PanelPlan* plan, const real* x, con
         panel_offsets(plan, xp.ci - (xp.n_cb - 1) * xp.cb, tables.off_last)
         if packed == NULL:
             pack_panels(isa, plan, w, <real*>(memory + bias_size),
-                        <ptrdiff_t*>(memory + bias_size + w_size + 2 * off_size))
+                        <int32_t*>(memory + bias_size + w_size + 2 * off_size))
         if threads == 1:
             for item in range(n_items):
                 panel_block(isa, plan, x, &tables, out, item, scratch)
