@@ -328,56 +328,52 @@ static void OF(check_patches)(const char *isa, const OF(fc_kernels) * f) {
   free(x), free(wanted), free(y), free(taken), free(expected);
 }
 
-/* Rows split into the phases of a stride, and one filter over them. */
+/* Rows split into the phases of a stride, and one filter over them, row by row at random places. */
 static void OF(check_depthwise)(const char *isa, const OF(fc_kernels) * f) {
   const int lanes = f->lanes;
-  const ptrdiff_t R = between(0, 1) ? 3 : between(1, 6), S = between(0, 1) ? 3 : between(1, 6);
-  const ptrdiff_t stride = between(1, 3), step = between(1, 3), left = between(0, 2 * lanes);
+  const ptrdiff_t R = between(0, 1) ? 3 : between(1, 9), S = between(0, 1) ? 3 : between(1, 6);
+  const ptrdiff_t stride = between(1, 3), step = between(1, 3), dilation = between(1, 2);
   const ptrdiff_t P = between(1, 17), Q = lanes * between(0, 5) + between(1, lanes);
   const ptrdiff_t rows = (P - 1) * step + R, n = between(1, stride * (Q - 1) + S);
-  const ptrdiff_t whole = (Q + lanes - 1) / lanes * lanes;
-  const ptrdiff_t lead = (left + stride * lanes - 1) / (stride * lanes) * lanes;
-  ptrdiff_t phase = S - 1 > left ? (S - 1 - left) / stride + whole : whole;
-  if (phase < (n + stride - 1) / stride) phase = (n + stride - 1) / stride;
-  phase = lead + (phase + lanes - 1) / lanes * lanes;
+  const ptrdiff_t first = between(-2 * lanes, 9), read = Q > lanes ? Q : lanes;
+  const ptrdiff_t phase = (S - 1) * dilation / stride + read + between(0, 3);
   const ptrdiff_t pitch = stride * phase, x_row = between(0, 1) ? n + between(0, 3) : -n;
-  const ptrdiff_t above = between(0, rows), inside = between(0, rows - above);
-  const ptrdiff_t first = x_row < 0 && inside ? (inside - 1) * n : 0;
-  T *x = OF(integers)(inside ? (inside - 1) * (x_row < 0 ? n : x_row) + n : 0);
-  T *split = OF(integers)(rows * pitch), *wanted = OF(copy)(split, rows * pitch);
+  const ptrdiff_t last = x_row < 0 ? (rows - 1) * n : 0;
+  T *x = OF(integers)((rows - 1) * (x_row < 0 ? n : x_row) + n);
+  T *split = OF(integers)(rows * pitch + lanes), *wanted = OF(copy)(split, rows * pitch);
   for (ptrdiff_t i = 0; i < rows; ++i)
     for (ptrdiff_t j = 0; j < pitch; ++j) {
-      const ptrdiff_t from = (j % phase - lead) * stride + j / phase;
-      const int zero = i < above || i >= above + inside || j % phase < lead || from >= n;
-      wanted[i * pitch + j] = zero ? 0 : x[first + (i - above) * x_row + from];
+      const ptrdiff_t from = first + j % phase * stride + j / phase;
+      wanted[i * pitch + j] = from >= 0 && from < n ? x[last + i * x_row + from] : 0;
     }
-  f->split_rows(above, inside, rows - above - inside, n, stride, lead, x + first, x_row, split, phase);
+  f->split_rows(rows, first, n, stride, x + last, x_row, split, phase);
   OF(same)(isa, "split_rows", split, wanted, rows * pitch);
 
   const ptrdiff_t y_pitch = Q + between(0, 3), n_y = (P - 1) * y_pitch + Q;
   T *w = OF(integers)(R * S), *y = OF(integers)(n_y), *expected = OF(copy)(y, n_y);
   int32_t *at = room(S * 4);
-  ptrdiff_t last = 0;
+  ptrdiff_t reach = 0;
   for (ptrdiff_t s = 0; s < S; ++s) {
-    const ptrdiff_t far = s - left + stride * lead; /* not negative */
-    at[s] = (int32_t)(far % stride * phase + far / stride);
-    if (at[s] + whole > last) last = at[s] + whole;
+    at[s] = (int32_t)(s * dilation % stride * phase + s * dilation / stride);
+    if (at[s] > reach) reach = at[s];
   }
+  /* of each row as much as may be read */
+  T **row = room(rows * (ptrdiff_t)sizeof *row);
+  for (ptrdiff_t i = 0; i < rows; ++i) row[i] = OF(copy)(split + i * pitch, reach + read);
   for (ptrdiff_t p = 0; p < P; ++p)
     for (ptrdiff_t q = 0; q < Q; ++q) {
       T sum = 3;
       for (ptrdiff_t r = 0; r < R; ++r)
         for (ptrdiff_t s = 0; s < S; ++s) {
-          const ptrdiff_t i = p * step + r - above, j = q * stride + s - left;
-          if (i >= 0 && i < inside && j >= 0 && j < n) sum += w[r * S + s] * x[first + i * x_row + j];
+          const ptrdiff_t i = p * step + r, j = first + q * stride + s * dilation;
+          if (j >= 0 && j < n) sum += w[r * S + s] * x[last + i * x_row + j];
         }
       expected[p * y_pitch + q] = sum;
     }
-  /* as much of the last row as may be read */
-  T *read = OF(copy)(split, (rows - 1) * pitch + last);
-  f->depthwise(step, R, S, P, Q, read, pitch, at, w, 3, y, y_pitch);
+  f->depthwise(step, R, S, P, Q, (const T *const *)row, at, w, 3, y, y_pitch);
   OF(same)(isa, "depthwise", y, expected, n_y);
-  free(x), free(split), free(wanted), free(w), free(y), free(expected), free(at), free(read);
+  for (ptrdiff_t i = 0; i < rows; ++i) free(row[i]);
+  free(x), free(split), free(wanted), free(w), free(y), free(expected), free(at), free(row);
 }
 
 /* A row out of its phases. */

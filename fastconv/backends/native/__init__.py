@@ -133,8 +133,6 @@ def _one_channel(spec):
     """Why a convolution does not go plane by plane."""
     if spec.C != spec.groups:
         return f"a group has {spec.C // spec.groups} input channels, not 1"
-    if spec.dilation != (1, 1):
-        return f"the dilation is {spec.dilation}, not 1"
     return None
 
 
@@ -142,6 +140,8 @@ def _one_filter(spec):
     """Why its gradient with respect to the input does not."""
     if spec.K != spec.groups:
         return f"a channel has {spec.K // spec.groups} filters, not 1"
+    if spec.dilation != (1, 1) and spec.stride != (1, 1):
+        return f"the stride is {spec.stride} and the dilation {spec.dilation}: one has to be 1"
     return _one_channel(spec)
 
 

@@ -1,134 +1,223 @@
 # Convolutions with one input channel a group, plane by plane: a filter of its own for each channel
 # ("depthwise"), several of them, or many filters on images of one channel.
 #
-# A block of rows of a plane is staged with its padding, and every filter that reads the plane goes
-# over it (csrc/kernels/depthwise.h).
+# The kernel reads rows through a table of pointers (csrc/kernels/depthwise.h): rows above and below
+# the plane are a row of zeros, the others are read where they lie.  Columns near the plane's border
+# come from strips staged with their padding; narrow planes, strides along the row and pixels that are
+# not neighbours in memory are staged whole, a block of rows at a time.
 
 cdef enum:
-    PLANE_BYTES = 24576     # staged rows of a plane: in L1 until the tile has been over them
+    PLANE_BYTES = 24576     # rows of a block: in L1 until every filter has been over them
+    STRIPS_FROM = 3         # vectors between the strips: below, the row is staged whole
+
+
+cdef struct Region:
+    ptrdiff_t first, columns    # of the output
+    bint staged
 
 
 cdef struct PlanePlan:
     ptrdiff_t images, channels, filters     # filters of one channel
-    ptrdiff_t kernel_h, kernel_w, stride_h, stride_w, top, left, height, width, out_h, out_w
+    ptrdiff_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w
+    ptrdiff_t top, left, height, width, out_h, out_w
     int activation
+    ptrdiff_t turns, step                   # see plan_rows
     ptrdiff_t pb, n_pb                      # output rows of a block, blocks
-    ptrdiff_t lead, phase, pitch            # a staged row: zeros before it, its phases, all of it
+    ptrdiff_t phase                         # pixels of a staged phase of a row
+    int n_regions
+    Region region[3]
     ptrdiff_t xn, xc, xh, xw, on, oc, oh, ow
-    size_t at_size, x_size, scratch
+    size_t shared, rows_size, x_size, scratch
 
 
-cdef inline void depthwise_rows(const fc_isa* isa, const PlanePlan* plan, ptrdiff_t rows,
-                                const real* x, const int32_t* at, const real* w, real bias,
+cdef inline void depthwise_rows(const fc_isa* isa, ptrdiff_t stride, ptrdiff_t kernel_h,
+                                ptrdiff_t kernel_w, ptrdiff_t rows, ptrdiff_t columns,
+                                const real** x, const int32_t* at, const real* w, real bias,
                                 real* y, ptrdiff_t y_pitch) noexcept nogil:
     if real is float:
-        isa.f32.depthwise(plan.stride_h, plan.kernel_h, plan.kernel_w, rows, plan.out_w, x,
-                          plan.pitch, at, w, bias, y, y_pitch)
+        isa.f32.depthwise(stride, kernel_h, kernel_w, rows, columns, x, at, w, bias, y, y_pitch)
     else:
-        isa.f64.depthwise(plan.stride_h, plan.kernel_h, plan.kernel_w, rows, plan.out_w, x,
-                          plan.pitch, at, w, bias, y, y_pitch)
+        isa.f64.depthwise(stride, kernel_h, kernel_w, rows, columns, x, at, w, bias, y, y_pitch)
 
 
-cdef inline void split_rows(const fc_isa* isa, const PlanePlan* plan, ptrdiff_t above,
-                            ptrdiff_t rows, ptrdiff_t below, const real* x,
-                            real* y) noexcept nogil:
-    if real is float:
-        isa.f32.split_rows(above, rows, below, plan.width, plan.stride_w, plan.lead, x, plan.xh, y,
-                           plan.phase)
-    else:
-        isa.f64.split_rows(above, rows, below, plan.width, plan.stride_w, plan.lead, x, plan.xh, y,
-                           plan.phase)
+cdef inline void split_rows(const fc_isa* isa, ptrdiff_t rows, ptrdiff_t first, ptrdiff_t n,
+                            ptrdiff_t stride, const real* x, ptrdiff_t x_row, ptrdiff_t x_col,
+                            real* y, ptrdiff_t phase) noexcept nogil:
+    cdef ptrdiff_t i, f
+    if x_col == 1:
+        if real is float:
+            isa.f32.split_rows(rows, first, n, stride, x, x_row, y, phase)
+        else:
+            isa.f64.split_rows(rows, first, n, stride, x, x_row, y, phase)
+        return
+    for i in range(rows):
+        for f in range(stride):
+            stage_run(x + i * x_row, x_col, n, first + f, stride, phase, y + (i * stride + f) * phase)
+
+
+cdef inline void span(ptrdiff_t first, ptrdiff_t step, ptrdiff_t n, ptrdiff_t rows,
+                      ptrdiff_t* begin, ptrdiff_t* end) noexcept nogil:
+    """The i < rows for which first + i * step lies in [0, n)."""
+    begin[0] = imin(ceil_div(imax(-first, 0), step), rows)
+    end[0] = imax(imin(floor_div(n - 1 - first, step) + 1, rows), begin[0])
 
 
 cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* x,
-                          const int32_t* at, const real* w, const real* bias, real* out,
-                          ptrdiff_t item, char* scratch) noexcept nogil:
+                          const int32_t* at, const real* zeros, const real* w, const real* bias,
+                          real* out, ptrdiff_t item, char* scratch) noexcept nogil:
     """All filters of one channel over one block of rows."""
-    cdef real* xs = <real*>scratch
-    cdef real* ys = <real*>(scratch + plan.x_size)
-    cdef ptrdiff_t p0 = item % plan.n_pb * plan.pb
-    cdef ptrdiff_t c = item // plan.n_pb % plan.channels
-    cdef ptrdiff_t image = item // plan.n_pb // plan.channels
-    cdef ptrdiff_t rows = imin(plan.pb, plan.out_h - p0), p, q, i, f, k
-    cdef ptrdiff_t first = p0 * plan.stride_h - plan.top
-    cdef ptrdiff_t n_rows = (rows - 1) * plan.stride_h + plan.kernel_h
-    # rows above the plane, in it, and below it
-    cdef ptrdiff_t above = imin(imax(-first, 0), n_rows)
-    cdef ptrdiff_t inside = imax(imin(plan.height - first, n_rows), above)
-    cdef const real* plane = x + image * plan.xn + c * plan.xc + (first + above) * plan.xh
+    cdef const real** row = <const real**>scratch
+    cdef real* xs = <real*>(scratch + plan.rows_size)
+    cdef real* ys = <real*>(scratch + plan.rows_size + plan.x_size)
+    cdef ptrdiff_t block = item % plan.n_pb, turn, p0, rows, n_rows, begin, end, p, q, i, k, pitch
+    cdef ptrdiff_t c, image, first, x_row = plan.dilation_h * plan.xh, taps
+    cdef Region region
+    cdef int part
+    cdef const real* plane
     cdef real* to
-    if plan.xw == 1:
-        split_rows(isa, plan, above, inside - above, n_rows - inside, plane, xs)
+    item //= plan.n_pb
+    turn = item % plan.turns
+    item //= plan.turns
+    c = item % plan.channels
+    image = item // plan.channels
+    # its output rows are turn + (p0 + p) * turns
+    p0 = block * plan.pb
+    rows = imin(plan.pb, ceil_div(plan.out_h - turn, plan.turns) - p0)
+    if rows <= 0:
+        return
+    p0 = turn + p0 * plan.turns
+    n_rows = (rows - 1) * plan.step + plan.kernel_h
+    first = p0 * plan.stride_h - plan.top
+    span(first, plan.dilation_h, plan.height, n_rows, &begin, &end)
+    plane = x + image * plan.xn + c * plan.xc + first * plan.xh
+    taps = plan.kernel_h * plan.kernel_w
+    for i in range(begin):
+        row[i] = zeros
+    for i in range(end, n_rows):
+        row[i] = zeros
+    for part in range(plan.n_regions):
+        region = plan.region[part]
+        q = region.first * plan.stride_w - plan.left
+        if region.staged:
+            split_rows(isa, end - begin, q, plan.width, plan.stride_w, plane + begin * x_row, x_row,
+                       plan.xw, xs, plan.phase)
+            for i in range(begin, end):
+                row[i] = xs + (i - begin) * plan.stride_w * plan.phase
+        else:
+            for i in range(begin, end):
+                row[i] = plane + i * x_row + q
+        for k in range(c * plan.filters, (c + 1) * plan.filters):
+            if plan.ow == 1:
+                to = out + image * plan.on + k * plan.oc + p0 * plan.oh + region.first
+                pitch = plan.turns * plan.oh
+            else:
+                to = ys + (k - c * plan.filters) * plan.pb * plan.out_w + region.first
+                pitch = plan.out_w
+            depthwise_rows(isa, plan.step, plan.kernel_h, plan.kernel_w, rows, region.columns, row,
+                           at, w + k * taps, bias[k] if bias != NULL else 0, to, pitch)
+    if plan.activation == 0 and plan.ow == 1:
+        return
+    for k in range(plan.filters):
+        to = out + image * plan.on + (c * plan.filters + k) * plan.oc + p0 * plan.oh
+        if plan.ow != 1:
+            activate(isa, plan.activation, rows * plan.out_w, ys)
+            for p in range(rows):
+                for q in range(plan.out_w):
+                    to[p * plan.turns * plan.oh + q * plan.ow] = ys[q]
+                ys += plan.out_w
+            ys += (plan.pb - rows) * plan.out_w
+        elif plan.oh == plan.out_w and plan.turns == 1:
+            activate(isa, plan.activation, rows * plan.out_w, to)
+        else:
+            for p in range(rows):
+                activate(isa, plan.activation, plan.out_w, to + p * plan.turns * plan.oh)
+
+
+cdef void plan_columns(PlanePlan* plan, ptrdiff_t lanes) noexcept nogil:
+    """Which columns are read where they lie, which are staged."""
+    cdef ptrdiff_t reach = (plan.kernel_w - 1) * plan.dilation_w, before, behind, least
+    # output columns before and behind those that read no padding, in whole vectors
+    before = ceil_div(imax(plan.left, 0), lanes) * lanes
+    behind = ceil_div(imax(plan.out_w - (plan.width - reach + plan.left), 0), lanes) * lanes
+    least = STRIPS_FROM * lanes if before + behind else lanes
+    if plan.xw == 1 and plan.stride_w == 1 and before + behind + least <= plan.out_w:
+        # first the rows as they lie: strips then find them in the cache
+        plan.n_regions = 1
+        plan.region[0] = Region(before, plan.out_w - before - behind, False)
+        if before:
+            plan.region[1] = Region(0, before, True)
+            plan.n_regions = 2
+        if behind:
+            plan.region[plan.n_regions] = Region(plan.out_w - behind, behind, True)
+            plan.n_regions += 1
+        plan.phase = imax(before, behind) + reach if before + behind else 0
     else:
-        memset(xs, 0, n_rows * plan.pitch * sizeof(real))
-        for i in range(inside - above):
-            for f in range(plan.stride_w):
-                stage_run(plane + i * plan.xh, plan.xw, plan.width, f, plan.stride_w,
-                          plan.phase - plan.lead,
-                          xs + (above + i) * plan.pitch + f * plan.phase + plan.lead)
-    for k in range(c * plan.filters, (c + 1) * plan.filters):
-        to = out + image * plan.on + k * plan.oc + p0 * plan.oh
-        if plan.ow == 1:
-            depthwise_rows(isa, plan, rows, xs, at, w + k * plan.kernel_h * plan.kernel_w,
-                           bias[k] if bias != NULL else 0, to, plan.oh)
-            if plan.activation:
-                for p in range(rows):
-                    activate(isa, plan.activation, plan.out_w, to + p * plan.oh)
-            continue
-        depthwise_rows(isa, plan, rows, xs, at, w + k * plan.kernel_h * plan.kernel_w,
-                       bias[k] if bias != NULL else 0, ys, plan.out_w)
-        activate(isa, plan.activation, rows * plan.out_w, ys)
-        for p in range(rows):
-            for q in range(plan.out_w):
-                to[p * plan.oh + q * plan.ow] = ys[p * plan.out_w + q]
+        plan.n_regions = 1
+        plan.region[0] = Region(0, plan.out_w, True)
+        plan.phase = reach // plan.stride_w + imax(plan.out_w, lanes)
+    plan.phase = ceil_div(plan.phase, lanes) * lanes
+
+
+cdef void plan_rows(PlanePlan* plan, ptrdiff_t item_size, int threads) noexcept nogil:
+    """Blocks of rows.
+
+    With a dilation d the output rows that share rows of the input are d / gcd(d, stride) apart: they
+    take turns, and within a turn input rows are d apart and the stride is stride / gcd(d, stride).
+    """
+    cdef ptrdiff_t common = gcd(plan.dilation_h, plan.stride_h), items, rows
+    cdef ptrdiff_t pitch = imax(plan.stride_w * plan.phase, plan.width)
+    plan.turns = imin(plan.dilation_h // common, imax(plan.out_h, 1))
+    plan.step = plan.stride_h // common
+    rows = ceil_div(plan.out_h, plan.turns)
+    plan.pb = (PLANE_BYTES // item_size // pitch - plan.kernel_h) // plan.step
+    items = plan.images * plan.channels * plan.turns
+    if items < 4 * threads:     # enough blocks for the threads
+        plan.pb = imin(plan.pb, ceil_div(rows, ceil_div(4 * threads, imax(items, 1))))
+    # whole tiles, at least two
+    plan.pb = ceil_div(block_of(rows, imax(plan.pb, 8)), 4) * 4
+    plan.n_pb = ceil_div(rows, plan.pb)
 
 
 cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, const real* w,
                           const real* bias, real* out, int threads) except -1:
-    cdef ptrdiff_t lanes, reach, item, items, s
-    cdef size_t item_size = sizeof(real)
+    cdef ptrdiff_t lanes, item, items, s, n_rows, pitch
+    cdef ptrdiff_t item_size = sizeof(real)
     if item_size == 4:
         lanes = isa.f32.lanes
     else:
         lanes = isa.f64.lanes
-    # tap s of output q is pixel q * stride + s - left: of phase (s - left) % stride, there at
-    # q + (s - left) // stride
-    plan.lead = ceil_div(ceil_div(imax(plan.left, 0), plan.stride_w), lanes) * lanes
-    reach = (imax(floor_div(plan.kernel_w - 1 - plan.left, plan.stride_w), 0)
-             + ceil_div(plan.out_w, lanes) * lanes)
-    plan.phase = imax(reach, ceil_div(plan.width, plan.stride_w))
-    plan.phase = plan.lead + ceil_div(plan.phase, lanes) * lanes
-    plan.pitch = plan.stride_w * plan.phase
-    plan.pb = (PLANE_BYTES // <ptrdiff_t>item_size // plan.pitch - plan.kernel_h) // plan.stride_h
-    items = plan.images * plan.channels
-    if (2 * items * plan.filters * plan.kernel_h * plan.kernel_w * plan.out_h * plan.out_w
-            < SERIAL_FLOPS):
+    if (2 * plan.images * plan.channels * plan.filters * plan.kernel_h * plan.kernel_w * plan.out_h
+            * plan.out_w < SERIAL_FLOPS):
         threads = 1
-    if items < 4 * threads:     # enough blocks for the threads
-        plan.pb = imin(plan.pb, ceil_div(plan.out_h, ceil_div(4 * threads, imax(items, 1))))
-    # not below the rows of a tile
-    plan.pb = block_of(plan.out_h, imax(plan.pb, 8))
-    plan.n_pb = ceil_div(plan.out_h, plan.pb)
-    items *= plan.n_pb
-    plan.at_size = rounded(plan.kernel_w * sizeof(int32_t))
-    plan.x_size = rounded(((plan.pb - 1) * plan.stride_h + plan.kernel_h) * plan.pitch * item_size)
-    plan.scratch = plan.x_size
+    plan_columns(plan, lanes)
+    plan_rows(plan, item_size, threads)
+    items = plan.images * plan.channels * plan.turns * plan.n_pb
+    n_rows = (plan.pb - 1) * plan.step + plan.kernel_h
+    # a row of zeros serves every region
+    pitch = imax(plan.stride_w * plan.phase, plan.width)
+    cdef size_t at_size = rounded(plan.kernel_w * sizeof(int32_t))
+    plan.shared = at_size + rounded(pitch * item_size)
+    plan.rows_size = rounded(n_rows * sizeof(real*))
+    plan.x_size = rounded((n_rows * plan.stride_w * plan.phase + lanes) * item_size)
+    plan.scratch = plan.rows_size + plan.x_size
     if plan.ow != 1:
-        plan.scratch += rounded(plan.pb * plan.out_w * item_size)
+        plan.scratch += rounded(plan.filters * plan.pb * plan.out_w * item_size)
     threads = <int>imin(threads, imax(items, 1))
-    cdef Workspace space = take_workspace(plan.at_size + threads * plan.scratch)
+    cdef Workspace space = take_workspace(plan.shared + threads * plan.scratch)
     cdef int32_t* at = <int32_t*>space.aligned()
-    cdef char* scratch = space.aligned() + plan.at_size
+    cdef real* zeros = <real*>(space.aligned() + at_size)
+    cdef char* scratch = space.aligned() + plan.shared
     with nogil:
         for s in range(plan.kernel_w):
-            item = floor_div(s - plan.left, plan.stride_w)
-            at[s] = <int32_t>((s - plan.left - item * plan.stride_w) * plan.phase + plan.lead + item)
+            item = s * plan.dilation_w
+            at[s] = <int32_t>(item % plan.stride_w * plan.phase + item // plan.stride_w)
+        memset(zeros, 0, pitch * item_size)
         if threads == 1:
             for item in range(items):
-                depthwise_block(isa, plan, x, at, w, bias, out, item, scratch)
+                depthwise_block(isa, plan, x, at, zeros, w, bias, out, item, scratch)
         else:
             for item in prange(items, num_threads=threads, schedule="static"):
-                depthwise_block(isa, plan, x, at, w, bias, out, item,
+                depthwise_block(isa, plan, x, at, zeros, w, bias, out, item,
                                 scratch + plan.scratch * threadid())
     give_workspace(space, threads)
     return 0
@@ -145,6 +234,7 @@ cdef int depthwise_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :
     plan.images, plan.channels, plan.filters = g.images, g.channels, g.filters // g.channels
     plan.kernel_h, plan.kernel_w = g.kernel_h, g.kernel_w
     plan.stride_h, plan.stride_w = g.stride_h, g.stride_w
+    plan.dilation_h, plan.dilation_w = g.dilation_h, g.dilation_w
     plan.top, plan.left, plan.height, plan.width = g.top, g.left, g.height, g.width
     plan.out_h, plan.out_w, plan.activation = g.out_h, g.out_w, activation
     element_strides(x.strides, sizeof(real), &plan.xn)
@@ -153,10 +243,11 @@ cdef int depthwise_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :
                             first, &out[0, 0, 0, 0], threads)
 
 
-# The gradient with respect to the input, for one filter a channel.  Input row h = u * stride + a - top
-# meets the taps r = a + j * stride of output rows u - j: for each residue (a, b) of the stride a
-# correlation of the output's gradient with that part of the filter, turned round.  A block is a range
-# of u, with all residues; merge_rows puts the columns of a row's residues beside each other.
+# The gradient with respect to the input, for one filter a channel.  At stride 1 it is a correlation of
+# the output's gradient with the filter turned round.  Else input row h = u * stride + a - top meets
+# the taps r = a + j * stride of output rows u - j: for each residue (a, b) of the stride a correlation
+# with that part of the filter.  A block is a range of u, with all residues; merge_rows puts the columns
+# of a row's residues beside each other.
 cdef struct TurnedPlan:
     PlanePlan x         # of the output's gradient: how it is staged
     ptrdiff_t stride_h, stride_w, top, left, height, width      # of the input
@@ -178,39 +269,36 @@ cdef inline void merge_row(const fc_isa* isa, const TurnedPlan* plan, const real
 
 
 cdef void turned_block(const fc_isa* isa, TurnedPlan* plan, const real* dy, const int32_t* at,
-                       const real* w, real* dx, ptrdiff_t item, char* scratch) noexcept nogil:
+                       const real* zeros, const real* w, real* dx, ptrdiff_t item,
+                       char* scratch) noexcept nogil:
     """One channel's input rows of a block of u."""
     cdef PlanePlan* xp = &plan.x
-    cdef PlanePlan part = plan.x
-    cdef real* xs = <real*>scratch
-    cdef real* ys = <real*>(scratch + xp.x_size)
-    cdef real* row = <real*>(scratch + xp.x_size + plan.y_size)
+    cdef const real** row = <const real**>scratch
+    cdef real* xs = <real*>(scratch + xp.rows_size)
+    cdef real* ys = <real*>(scratch + xp.rows_size + xp.x_size)
+    cdef real* line = <real*>(scratch + xp.rows_size + xp.x_size + plan.y_size)
     cdef ptrdiff_t u0 = item % xp.n_pb * xp.pb
     cdef ptrdiff_t c = item // xp.n_pb % xp.channels
     cdef ptrdiff_t image = item // xp.n_pb // xp.channels
     cdef ptrdiff_t rows = imin(xp.pb, plan.n_u - u0), a, b, u, h, q, taps_h, taps_w, size
-    cdef ptrdiff_t first = u0 - (plan.taps_h - 1), n_rows = rows + plan.taps_h - 1, i
-    cdef ptrdiff_t above = imin(imax(-first, 0), n_rows)
-    cdef ptrdiff_t inside = imax(imin(xp.height - first, n_rows), above)
-    cdef const real* plane = dy + image * xp.xn + c * xp.xc + (first + above) * xp.xh
+    cdef ptrdiff_t first = u0 - (plan.taps_h - 1), n_rows = rows + plan.taps_h - 1, i, begin, end
     cdef const real* w_part = w
     cdef real* to
-    if xp.xw == 1:
-        split_rows(isa, xp, above, inside - above, n_rows - inside, plane, xs)
-    else:
-        memset(xs, 0, n_rows * xp.pitch * sizeof(real))
-        for i in range(inside - above):
-            stage_run(plane + i * xp.xh, xp.xw, xp.width, 0, 1, xp.phase - xp.lead,
-                      xs + (above + i) * xp.pitch + xp.lead)
+    span(first, 1, xp.height, n_rows, &begin, &end)
+    split_rows(isa, end - begin, 1 - plan.taps_w, xp.width, 1,
+               dy + image * xp.xn + c * xp.xc + (first + begin) * xp.xh, xp.xh, xp.xw, xs, xp.phase)
+    for i in range(n_rows):
+        row[i] = zeros
+    for i in range(begin, end):
+        row[i] = xs + (i - begin) * xp.phase
     for a in range(plan.stride_h):
         taps_h = residue_taps(xp.kernel_h, a, plan.stride_h)
         for b in range(plan.stride_w):
             taps_w = residue_taps(xp.kernel_w, b, plan.stride_w)
             size = taps_h * taps_w
-            part.kernel_h, part.kernel_w = taps_h, taps_w
             to = ys + b * rows * plan.y_pitch
             if size:
-                depthwise_rows(isa, &part, rows, xs + (plan.taps_h - taps_h) * xp.pitch,
+                depthwise_rows(isa, 1, taps_h, taps_w, rows, plan.n_v, row + plan.taps_h - taps_h,
                                at + plan.taps_w - taps_w, w_part + c * size, 0, to, plan.y_pitch)
             else:
                 memset(to, 0, rows * plan.y_pitch * sizeof(real))
@@ -223,9 +311,9 @@ cdef void turned_block(const fc_isa* isa, TurnedPlan* plan, const real* dy, cons
             if xp.ow == 1:
                 merge_row(isa, plan, ys + u * plan.y_pitch, rows * plan.y_pitch, to)
             else:
-                merge_row(isa, plan, ys + u * plan.y_pitch, rows * plan.y_pitch, row)
+                merge_row(isa, plan, ys + u * plan.y_pitch, rows * plan.y_pitch, line)
                 for q in range(plan.width):
-                    to[q * xp.ow] = row[q]
+                    to[q * xp.ow] = line[q]
 
 
 cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy, const real[::1] parts,
@@ -242,58 +330,66 @@ cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy, const real[
     memset(&plan, 0, sizeof(TurnedPlan))
     xp.images, xp.channels, xp.filters = g.images, g.channels, 1
     xp.kernel_h, xp.kernel_w, xp.stride_h, xp.stride_w = g.kernel_h, g.kernel_w, 1, 1
+    xp.dilation_h, xp.dilation_w = g.dilation_h, g.dilation_w
     xp.height, xp.width = g.out_h, g.out_w
+    element_strides(dy.strides, sizeof(real), &xp.xn)
+    element_strides(dx.strides, sizeof(real), &xp.on)
+    if g.stride_h == 1 and g.stride_w == 1:
+        xp.top = (g.kernel_h - 1) * g.dilation_h - g.top
+        xp.left = (g.kernel_w - 1) * g.dilation_w - g.left
+        xp.out_h, xp.out_w = g.height, g.width
+        return depthwise_planes(isa, xp, &dy[0, 0, 0, 0], &parts[0], <const real*>NULL,
+                                &dx[0, 0, 0, 0], threads)
     plan.stride_h, plan.stride_w, plan.top, plan.left = g.stride_h, g.stride_w, g.top, g.left
     plan.height, plan.width = g.height, g.width
     plan.taps_h = residue_taps(g.kernel_h, 0, g.stride_h)
     plan.taps_w = residue_taps(g.kernel_w, 0, g.stride_w)
     plan.n_u = (g.height - 1 + g.top) // g.stride_h + 1
     plan.n_v = (g.width - 1 + g.left) // g.stride_w + 1
-    element_strides(dy.strides, sizeof(real), &xp.xn)
-    element_strides(dx.strides, sizeof(real), &xp.on)
-    # column v and the last tap of any residue meet at lead + v
-    xp.lead = ceil_div(plan.taps_w - 1, lanes) * lanes
-    xp.out_w = plan.n_v
+    # merge_rows reads whole vectors
     plan.y_pitch = ceil_div(plan.n_v, lanes) * lanes + 2 * lanes
-    xp.phase = xp.lead + ceil_div(imax(plan.y_pitch, g.out_w), lanes) * lanes
-    xp.pitch = xp.phase
-    xp.pb = PLANE_BYTES // <ptrdiff_t>sizeof(real) // xp.pitch - plan.taps_h
+    xp.phase = ceil_div(plan.taps_w - 1 + imax(plan.n_v, lanes), lanes) * lanes
+    xp.pb = PLANE_BYTES // <ptrdiff_t>sizeof(real) // xp.phase - plan.taps_h
     items = xp.images * xp.channels
     if 2 * items * g.kernel_h * g.kernel_w * g.out_h * g.out_w < SERIAL_FLOPS:
         threads = 1
     if items < 4 * threads:
         xp.pb = imin(xp.pb, ceil_div(plan.n_u, ceil_div(4 * threads, imax(items, 1))))
-    xp.pb = block_of(plan.n_u, imax(xp.pb, 8))
+    xp.pb = ceil_div(block_of(plan.n_u, imax(xp.pb, 8)), 4) * 4
     xp.n_pb = ceil_div(plan.n_u, xp.pb)
     items *= xp.n_pb
-    xp.at_size = rounded(plan.taps_w * sizeof(int32_t))
-    xp.x_size = rounded((xp.pb + plan.taps_h - 1) * xp.pitch * sizeof(real))
+    cdef size_t at_size = rounded(plan.taps_w * sizeof(int32_t))
+    xp.shared = at_size + rounded(xp.phase * sizeof(real))
+    xp.rows_size = rounded((xp.pb + plan.taps_h - 1) * sizeof(real*))
+    xp.x_size = rounded(((xp.pb + plan.taps_h - 1) * xp.phase + lanes) * sizeof(real))
     plan.y_size = rounded(g.stride_w * xp.pb * plan.y_pitch * sizeof(real))
     plan.row_size = rounded(plan.width * sizeof(real)) if xp.ow != 1 else 0
-    xp.scratch = xp.x_size + plan.y_size + plan.row_size
+    xp.scratch = xp.rows_size + xp.x_size + plan.y_size + plan.row_size
     threads = <int>imin(threads, imax(items, 1))
-    cdef Workspace space = take_workspace(xp.at_size + threads * xp.scratch)
+    cdef Workspace space = take_workspace(xp.shared + threads * xp.scratch)
     cdef int32_t* at = <int32_t*>space.aligned()
-    cdef char* scratch = space.aligned() + xp.at_size
+    cdef real* zeros = <real*>(space.aligned() + at_size)
+    cdef char* scratch = space.aligned() + xp.shared
     cdef const real* from_dy = &dy[0, 0, 0, 0]
     cdef const real* w = &parts[0]
     cdef real* to = &dx[0, 0, 0, 0]
     with nogil:
         for s in range(plan.taps_w):
-            at[s] = <int32_t>(xp.lead - (plan.taps_w - 1) + s)
+            at[s] = <int32_t>s
+        memset(zeros, 0, xp.phase * sizeof(real))
         if threads == 1:
             for item in range(items):
-                turned_block(isa, &plan, from_dy, at, w, to, item, scratch)
+                turned_block(isa, &plan, from_dy, at, zeros, w, to, item, scratch)
         else:
             for item in prange(items, num_threads=threads, schedule="static"):
-                turned_block(isa, &plan, from_dy, at, w, to, item,
+                turned_block(isa, &plan, from_dy, at, zeros, w, to, item,
                              scratch + xp.scratch * threadid())
     give_workspace(space, threads)
     return 0
 
 
 def depthwise(tuple geometry, x, weight, bias, out, int activation, int isa, int threads):
-    """conv2d with one input channel a group and dilation 1."""
+    """conv2d with one input channel a group."""
     if out.itemsize == 4:
         depthwise_of[float](geometry, x, weight, bias, out, activation, isa, threads)
     else:
@@ -301,7 +397,7 @@ def depthwise(tuple geometry, x, weight, bias, out, int activation, int isa, int
 
 
 def depthwise_input(tuple geometry, grad_output, parts, out, int isa, int threads):
-    """conv2d_input with one filter a channel and dilation 1.
+    """conv2d_input with one filter a channel; where the stride is not 1, dilation 1.
 
     `parts` holds, for each residue (a, b) of the stride, the filters' taps a, a + stride, ... by
     b, b + stride, ..., turned by 180 degrees.
