@@ -42,8 +42,8 @@ enum {
   (ptrdiff_t stride, ptrdiff_t kernel_h, ptrdiff_t kernel_w, ptrdiff_t P, ptrdiff_t Q,           \
    const T *const *x, const int32_t *at, const T *w, T bias, T *y, ptrdiff_t y_pitch)
 #define FC_SPLIT_ROWS_ARGS(T)                                                                    \
-  (ptrdiff_t rows, ptrdiff_t first, ptrdiff_t n, ptrdiff_t stride, const T *x, ptrdiff_t x_row,  \
-   T *y, ptrdiff_t phase)
+  (ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride, const T *x, ptrdiff_t x_row, T *y,             \
+   ptrdiff_t phase)
 #define FC_MERGE_ROWS_ARGS(T)                                                                    \
   (ptrdiff_t n, ptrdiff_t first, ptrdiff_t stride, const T *x, ptrdiff_t x_pitch, T *y)
 /* kernels/pool.h */

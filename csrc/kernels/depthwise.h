@@ -128,56 +128,39 @@ FC_KERNEL void FN(fc_depthwise) FC_DEPTHWISE_ARGS(FC_T) {
 #undef FC_ROWS
 }
 
-/* Rows with zeros around them, each split into the phases of a stride.
+/* Rows split into the phases of a stride.
  *
- *   y[i][f][j] = x[i][first + j * stride + f]     i < rows, f < stride, j < phase; zero outside x
+ *   y[i][f][j] = x[i][j * stride + f]     i < rows, f < stride, j < n / stride rounded up to a vector;
+ *                                         zero where there is no such pixel
  *
- *   x  [rows] x_row apart, of n pixels; first may be negative
- *   y  [rows][stride][phase], and a vector more that may be written
+ *   x  [rows] x_row apart, of n pixels      y  [rows][stride][phase]; the rest of a phase stays
+ *
+ * Stores are aligned where y is and phase is a whole number of vectors.
  */
-FC_INLINE void FN(fc_zeros)(FC_T *y, const FC_T *end) {
-  const vec zero = held((vec){0}); /* GCC would call memset for a vector or two */
-  for (; y < end; y += VL) store(y, zero);
-}
-
-FC_INLINE void FN(fc_split_some)(ptrdiff_t j0, ptrdiff_t j1, ptrdiff_t first, ptrdiff_t n,
-                                 ptrdiff_t stride, const FC_T *x, FC_T *y, ptrdiff_t phase) {
-  for (ptrdiff_t j = j0; j < j1; ++j)
-    for (ptrdiff_t f = 0; f < stride; ++f) {
-      const ptrdiff_t k = first + j * stride + f;
-      y[f * phase + j] = k >= 0 && k < n ? x[k] : 0;
-    }
-}
-
 FC_KERNEL void FN(fc_split_rows) FC_SPLIT_ROWS_ARGS(FC_T) {
-  /* in all phases the columns from begin to end lie in x */
-  ptrdiff_t begin = first < 0 ? (-first + stride - 1) / stride : 0;
-  ptrdiff_t end = first < n ? (n - first) / stride : 0;
-  begin = begin < phase ? begin : phase, end = end < phase ? end : phase;
-  const ptrdiff_t width = end > begin ? end - begin : 0;
+  const ptrdiff_t length = (n + stride - 1) / stride;
   for (ptrdiff_t i = 0; i < rows; ++i, x += x_row, y += stride * phase) {
-    const FC_T *const from = x + first;
+    ptrdiff_t j = 0;
     if (stride == 1) {
-      FN(fc_zeros)(y, y + begin);
-      FN(fc_zeros)(y + begin + width, y + phase);
-      if (width && width < VL) store(y + begin, load_n(from + begin, (int)width, (vec){0}));
-      for (ptrdiff_t j = begin; width >= VL && j < end; j += VL) {
-        if (j > end - VL) j = end - VL;
-        store(y + j, load(from + j));
+      for (; j + VL <= n; j += VL) store(y + j, load(x + j));
+      if (j < n) store(y + j, load_n(x + j, (int)(n - j), (vec){0}));
+    } else if (stride == 2) {
+      vec a, b;
+      for (; 2 * (j + VL) <= n; j += VL) {
+        a = load(x + 2 * j), b = load(x + 2 * j + VL);
+        store(y + j, evens(a, b));
+        store(y + phase + j, odds(a, b));
       }
-      continue;
+      if (2 * j < n) {
+        FN(fc_load_pairs)(x + 2 * j, (int)(n - 2 * j), &a, &b);
+        store(y + j, evens(a, b));
+        store(y + phase + j, odds(a, b));
+      }
+    } else {
+      for (; j < (length + VL - 1) / VL * VL; ++j)
+        for (ptrdiff_t f = 0; f < stride; ++f)
+          y[f * phase + j] = j * stride + f < n ? x[j * stride + f] : 0;
     }
-    /* two phases by vectors, what is left of them and more phases one by one */
-    const ptrdiff_t wide = stride == 2 && width >= VL;
-    for (ptrdiff_t f = 0; wide && f < 2; ++f) FN(fc_zeros)(y + f * phase + end, y + (f + 1) * phase);
-    for (ptrdiff_t j = begin; wide && j < end; j += VL) {
-      if (j > end - VL) j = end - VL;
-      const vec a = load(from + 2 * j), b = load(from + 2 * j + VL);
-      store(y + j, evens(a, b));
-      store(y + phase + j, odds(a, b));
-    }
-    FN(fc_split_some)(0, wide ? begin : phase, first, n, stride, x, y, phase);
-    if (wide && end < phase) FN(fc_split_some)(end, end + 1, first, n, stride, x, y, phase);
   }
 }
 

@@ -328,28 +328,30 @@ static void OF(check_patches)(const char *isa, const OF(fc_kernels) * f) {
   free(x), free(wanted), free(y), free(taken), free(expected);
 }
 
-/* Rows split into the phases of a stride, and one filter over them, row by row at random places. */
+/* Rows split into the phases of a stride, and one filter over rows at random places. */
 static void OF(check_depthwise)(const char *isa, const OF(fc_kernels) * f) {
   const int lanes = f->lanes;
   const ptrdiff_t R = between(0, 1) ? 3 : between(1, 9), S = between(0, 1) ? 3 : between(1, 6);
   const ptrdiff_t stride = between(1, 3), step = between(1, 3), dilation = between(1, 2);
   const ptrdiff_t P = between(1, 17), Q = lanes * between(0, 5) + between(1, lanes);
-  const ptrdiff_t rows = (P - 1) * step + R, n = between(1, stride * (Q - 1) + S);
-  const ptrdiff_t first = between(-2 * lanes, 9), read = Q > lanes ? Q : lanes;
-  const ptrdiff_t phase = (S - 1) * dilation / stride + read + between(0, 3);
-  const ptrdiff_t pitch = stride * phase, x_row = between(0, 1) ? n + between(0, 3) : -n;
+  const ptrdiff_t rows = (P - 1) * step + R, read = Q > lanes ? Q : lanes;
+  const ptrdiff_t n = (read - 1) * stride + (S - 1) * dilation + between(1, 2 * lanes);
+  const ptrdiff_t length = (n + stride - 1) / stride, whole = (length + lanes - 1) / lanes * lanes;
+  const ptrdiff_t phase = whole + between(0, 3), pitch = stride * phase, y_pitch = Q + between(0, 3);
+  const ptrdiff_t x_row = between(0, 1) ? n + between(0, 3) : -n;
   const ptrdiff_t last = x_row < 0 ? (rows - 1) * n : 0;
   T *x = OF(integers)((rows - 1) * (x_row < 0 ? n : x_row) + n);
-  T *split = OF(integers)(rows * pitch + lanes), *wanted = OF(copy)(split, rows * pitch);
+  T *split = OF(integers)(rows * pitch), *wanted = OF(copy)(split, rows * pitch);
   for (ptrdiff_t i = 0; i < rows; ++i)
-    for (ptrdiff_t j = 0; j < pitch; ++j) {
-      const ptrdiff_t from = first + j % phase * stride + j / phase;
-      wanted[i * pitch + j] = from >= 0 && from < n ? x[last + i * x_row + from] : 0;
-    }
-  f->split_rows(rows, first, n, stride, x + last, x_row, split, phase);
+    for (ptrdiff_t f_ = 0; f_ < stride; ++f_)
+      for (ptrdiff_t j = 0; j < whole; ++j) {
+        const ptrdiff_t from = j * stride + f_;
+        wanted[(i * stride + f_) * phase + j] = from < n ? x[last + i * x_row + from] : 0;
+      }
+  f->split_rows(rows, n, stride, x + last, x_row, split, phase);
   OF(same)(isa, "split_rows", split, wanted, rows * pitch);
 
-  const ptrdiff_t y_pitch = Q + between(0, 3), n_y = (P - 1) * y_pitch + Q;
+  const ptrdiff_t n_y = (P - 1) * y_pitch + Q;
   T *w = OF(integers)(R * S), *y = OF(integers)(n_y), *expected = OF(copy)(y, n_y);
   int32_t *at = room(S * 4);
   ptrdiff_t reach = 0;
@@ -365,8 +367,8 @@ static void OF(check_depthwise)(const char *isa, const OF(fc_kernels) * f) {
       T sum = 3;
       for (ptrdiff_t r = 0; r < R; ++r)
         for (ptrdiff_t s = 0; s < S; ++s) {
-          const ptrdiff_t i = p * step + r, j = first + q * stride + s * dilation;
-          if (j >= 0 && j < n) sum += w[r * S + s] * x[last + i * x_row + j];
+          const ptrdiff_t i = p * step + r, j = q * stride + s * dilation;
+          sum += w[r * S + s] * x[last + i * x_row + j];
         }
       expected[p * y_pitch + q] = sum;
     }

@@ -12,8 +12,10 @@ cdef enum:
 
 
 cdef struct Region:
-    ptrdiff_t first, columns    # of the output
-    bint staged
+    ptrdiff_t first, columns            # of the output
+    ptrdiff_t x_first, x_columns        # of the input
+    ptrdiff_t base                      # from there to tap 0 of the first output
+    ptrdiff_t slot                      # of its staged rows; -1: read where they lie
 
 
 cdef struct PlanePlan:
@@ -23,10 +25,11 @@ cdef struct PlanePlan:
     int activation
     ptrdiff_t turns, step                   # see plan_rows
     ptrdiff_t pb, n_pb                      # output rows of a block, blocks
-    ptrdiff_t phase                         # pixels of a staged phase of a row
-    int n_regions
+    ptrdiff_t lead, phase                   # of a staged row: zeros before it, each of its phases
+    int n_regions, n_staged
     Region region[3]
     ptrdiff_t xn, xc, xh, xw, on, oc, oh, ow
+    ptrdiff_t slot                          # elements of a region's staged rows
     size_t shared, rows_size, x_size, scratch
 
 
@@ -40,19 +43,20 @@ cdef inline void depthwise_rows(const fc_isa* isa, ptrdiff_t stride, ptrdiff_t k
         isa.f64.depthwise(stride, kernel_h, kernel_w, rows, columns, x, at, w, bias, y, y_pitch)
 
 
-cdef inline void split_rows(const fc_isa* isa, ptrdiff_t rows, ptrdiff_t first, ptrdiff_t n,
-                            ptrdiff_t stride, const real* x, ptrdiff_t x_row, ptrdiff_t x_col,
-                            real* y, ptrdiff_t phase) noexcept nogil:
-    cdef ptrdiff_t i, f
+cdef inline void split_rows(const fc_isa* isa, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride,
+                            const real* x, ptrdiff_t x_row, ptrdiff_t x_col, real* y,
+                            ptrdiff_t phase) noexcept nogil:
+    cdef ptrdiff_t i, f, j
     if x_col == 1:
         if real is float:
-            isa.f32.split_rows(rows, first, n, stride, x, x_row, y, phase)
+            isa.f32.split_rows(rows, n, stride, x, x_row, y, phase)
         else:
-            isa.f64.split_rows(rows, first, n, stride, x, x_row, y, phase)
+            isa.f64.split_rows(rows, n, stride, x, x_row, y, phase)
         return
     for i in range(rows):
         for f in range(stride):
-            stage_run(x + i * x_row, x_col, n, first + f, stride, phase, y + (i * stride + f) * phase)
+            for j in range(ceil_div(n - f, stride)):
+                y[(i * stride + f) * phase + j] = x[i * x_row + (j * stride + f) * x_col]
 
 
 cdef inline void span(ptrdiff_t first, ptrdiff_t step, ptrdiff_t n, ptrdiff_t rows,
@@ -74,6 +78,8 @@ cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* 
     cdef Region region
     cdef int part
     cdef const real* plane
+    cdef const real* x_at
+    cdef real* strip
     cdef real* to
     item //= plan.n_pb
     turn = item % plan.turns
@@ -97,15 +103,17 @@ cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* 
         row[i] = zeros
     for part in range(plan.n_regions):
         region = plan.region[part]
-        q = region.first * plan.stride_w - plan.left
-        if region.staged:
-            split_rows(isa, end - begin, q, plan.width, plan.stride_w, plane + begin * x_row, x_row,
-                       plan.xw, xs, plan.phase)
-            for i in range(begin, end):
-                row[i] = xs + (i - begin) * plan.stride_w * plan.phase
-        else:
-            for i in range(begin, end):
-                row[i] = plane + i * x_row + q
+        x_at = plane + begin * x_row + region.x_first * plan.xw
+        pitch = x_row
+        if region.slot >= 0:
+            pitch = plan.stride_w * plan.phase
+            strip = xs + region.slot * plan.slot + plan.lead
+            split_rows(isa, end - begin, region.x_columns, plan.stride_w, x_at, x_row, plan.xw,
+                       strip, plan.phase)
+            x_at = strip
+        for i in range(begin, end):
+            row[i] = x_at + region.base
+            x_at += pitch
         for k in range(c * plan.filters, (c + 1) * plan.filters):
             if plan.ow == 1:
                 to = out + image * plan.on + k * plan.oc + p0 * plan.oh + region.first
@@ -140,22 +148,31 @@ cdef void plan_columns(PlanePlan* plan, ptrdiff_t lanes) noexcept nogil:
     before = ceil_div(imax(plan.left, 0), lanes) * lanes
     behind = ceil_div(imax(plan.out_w - (plan.width - reach + plan.left), 0), lanes) * lanes
     least = STRIPS_FROM * lanes if before + behind else lanes
+    # zeros before a staged row, in whole vectors: stores are then aligned
+    plan.lead = ceil_div(ceil_div(imax(plan.left, 0), plan.stride_w), lanes) * lanes
+    plan.n_regions = 1
     if plan.xw == 1 and plan.stride_w == 1 and before + behind + least <= plan.out_w:
         # first the rows as they lie: strips then find them in the cache
-        plan.n_regions = 1
-        plan.region[0] = Region(before, plan.out_w - before - behind, False)
+        plan.region[0] = Region(before, plan.out_w - before - behind, before - plan.left, 0, 0, -1)
         if before:
-            plan.region[1] = Region(0, before, True)
+            plan.region[1] = Region(0, before, 0, imin(before + reach - plan.left, plan.width),
+                                    -plan.left, 0)
             plan.n_regions = 2
         if behind:
-            plan.region[plan.n_regions] = Region(plan.out_w - behind, behind, True)
+            plan.region[plan.n_regions] = Region(
+                plan.out_w - behind, behind, plan.out_w - behind - plan.left,
+                plan.width + plan.left + behind - plan.out_w, 0, plan.n_regions - 1)
             plan.n_regions += 1
-        plan.phase = imax(before, behind) + reach if before + behind else 0
+        plan.n_staged = plan.n_regions - 1
+        plan.phase = imax(before, behind) + reach
     else:
-        plan.n_regions = 1
-        plan.region[0] = Region(0, plan.out_w, True)
-        plan.phase = reach // plan.stride_w + imax(plan.out_w, lanes)
-    plan.phase = ceil_div(plan.phase, lanes) * lanes
+        plan.region[0] = Region(0, plan.out_w, 0, plan.width,
+                                -plan.left if plan.stride_w == 1 else 0, 0)
+        plan.n_staged = 1
+        # as much as is staged, and as much as is read
+        plan.phase = imax(ceil_div(plan.width, plan.stride_w),
+                          floor_div(reach - plan.left, plan.stride_w) + imax(plan.out_w, lanes))
+    plan.phase = plan.lead + ceil_div(plan.phase, lanes) * lanes
 
 
 cdef void plan_rows(PlanePlan* plan, ptrdiff_t item_size, int threads) noexcept nogil:
@@ -193,12 +210,13 @@ cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, con
     plan_rows(plan, item_size, threads)
     items = plan.images * plan.channels * plan.turns * plan.n_pb
     n_rows = (plan.pb - 1) * plan.step + plan.kernel_h
-    # a row of zeros serves every region
-    pitch = imax(plan.stride_w * plan.phase, plan.width)
+    # a row of zeros serves every region; with a stride taps may lie before it
+    pitch = plan.lead + imax(plan.stride_w * plan.phase, plan.width)
     cdef size_t at_size = rounded(plan.kernel_w * sizeof(int32_t))
     plan.shared = at_size + rounded(pitch * item_size)
     plan.rows_size = rounded(n_rows * sizeof(real*))
-    plan.x_size = rounded((n_rows * plan.stride_w * plan.phase + lanes) * item_size)
+    plan.slot = n_rows * plan.stride_w * plan.phase
+    plan.x_size = rounded(plan.n_staged * plan.slot * item_size)
     plan.scratch = plan.rows_size + plan.x_size
     if plan.ow != 1:
         plan.scratch += rounded(plan.filters * plan.pb * plan.out_w * item_size)
@@ -210,14 +228,21 @@ cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, con
     with nogil:
         for s in range(plan.kernel_w):
             item = s * plan.dilation_w
-            at[s] = <int32_t>(item % plan.stride_w * plan.phase + item // plan.stride_w)
+            if plan.stride_w == 1:
+                at[s] = <int32_t>item
+            else:   # tap s of output q is pixel q * stride + item
+                item -= plan.left
+                n_rows = floor_div(item, plan.stride_w)
+                at[s] = <int32_t>((item - n_rows * plan.stride_w) * plan.phase + n_rows)
         memset(zeros, 0, pitch * item_size)
+        for item in range(threads):     # zeros around staged rows stay
+            memset(scratch + item * plan.scratch + plan.rows_size, 0, plan.x_size)
         if threads == 1:
             for item in range(items):
-                depthwise_block(isa, plan, x, at, zeros, w, bias, out, item, scratch)
+                depthwise_block(isa, plan, x, at, zeros + plan.lead, w, bias, out, item, scratch)
         else:
             for item in prange(items, num_threads=threads, schedule="static"):
-                depthwise_block(isa, plan, x, at, zeros, w, bias, out, item,
+                depthwise_block(isa, plan, x, at, zeros + plan.lead, w, bias, out, item,
                                 scratch + plan.scratch * threadid())
     give_workspace(space, threads)
     return 0
@@ -285,12 +310,13 @@ cdef void turned_block(const fc_isa* isa, TurnedPlan* plan, const real* dy, cons
     cdef const real* w_part = w
     cdef real* to
     span(first, 1, xp.height, n_rows, &begin, &end)
-    split_rows(isa, end - begin, 1 - plan.taps_w, xp.width, 1,
-               dy + image * xp.xn + c * xp.xc + (first + begin) * xp.xh, xp.xh, xp.xw, xs, xp.phase)
+    split_rows(isa, end - begin, xp.width, 1,
+               dy + image * xp.xn + c * xp.xc + (first + begin) * xp.xh, xp.xh, xp.xw, xs + xp.lead,
+               xp.phase)
     for i in range(n_rows):
         row[i] = zeros
     for i in range(begin, end):
-        row[i] = xs + (i - begin) * xp.phase
+        row[i] = xs + xp.lead - (plan.taps_w - 1) + (i - begin) * xp.phase
     for a in range(plan.stride_h):
         taps_h = residue_taps(xp.kernel_h, a, plan.stride_h)
         for b in range(plan.stride_w):
@@ -348,7 +374,8 @@ cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy, const real[
     plan.n_v = (g.width - 1 + g.left) // g.stride_w + 1
     # merge_rows reads whole vectors
     plan.y_pitch = ceil_div(plan.n_v, lanes) * lanes + 2 * lanes
-    xp.phase = ceil_div(plan.taps_w - 1 + imax(plan.n_v, lanes), lanes) * lanes
+    xp.lead = ceil_div(plan.taps_w - 1, lanes) * lanes
+    xp.phase = xp.lead + ceil_div(imax(plan.n_v, g.out_w), lanes) * lanes
     xp.pb = PLANE_BYTES // <ptrdiff_t>sizeof(real) // xp.phase - plan.taps_h
     items = xp.images * xp.channels
     if 2 * items * g.kernel_h * g.kernel_w * g.out_h * g.out_w < SERIAL_FLOPS:
@@ -361,7 +388,7 @@ cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy, const real[
     cdef size_t at_size = rounded(plan.taps_w * sizeof(int32_t))
     xp.shared = at_size + rounded(xp.phase * sizeof(real))
     xp.rows_size = rounded((xp.pb + plan.taps_h - 1) * sizeof(real*))
-    xp.x_size = rounded(((xp.pb + plan.taps_h - 1) * xp.phase + lanes) * sizeof(real))
+    xp.x_size = rounded((xp.pb + plan.taps_h - 1) * xp.phase * sizeof(real))
     plan.y_size = rounded(g.stride_w * xp.pb * plan.y_pitch * sizeof(real))
     plan.row_size = rounded(plan.width * sizeof(real)) if xp.ow != 1 else 0
     xp.scratch = xp.rows_size + xp.x_size + plan.y_size + plan.row_size
@@ -377,6 +404,8 @@ cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy, const real[
         for s in range(plan.taps_w):
             at[s] = <int32_t>s
         memset(zeros, 0, xp.phase * sizeof(real))
+        for item in range(threads):
+            memset(scratch + item * xp.scratch + xp.rows_size, 0, xp.x_size)
         if threads == 1:
             for item in range(items):
                 turned_block(isa, &plan, from_dy, at, zeros, w, to, item, scratch)

@@ -50,8 +50,8 @@ cdef extern from "fastconv.h" nogil:
         void (*depthwise)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
                           const float**, const int32_t*, const float*, float, float*,
                           ptrdiff_t) noexcept nogil
-        void (*split_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t,
-                           float*, ptrdiff_t) noexcept nogil
+        void (*split_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, float*,
+                           ptrdiff_t) noexcept nogil
         void (*merge_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t,
                            float*) noexcept nogil
         void (*sum_lanes)(ptrdiff_t, const float*, float*) noexcept nogil
@@ -104,8 +104,8 @@ cdef extern from "fastconv.h" nogil:
         void (*depthwise)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
                           const double**, const int32_t*, const double*, double, double*,
                           ptrdiff_t) noexcept nogil
-        void (*split_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t,
-                           double*, ptrdiff_t) noexcept nogil
+        void (*split_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, double*,
+                           ptrdiff_t) noexcept nogil
         void (*merge_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t,
                            double*) noexcept nogil
         void (*sum_lanes)(ptrdiff_t, const double*, double*) noexcept nogil
