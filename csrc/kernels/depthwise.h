@@ -2,8 +2,8 @@
  *
  *   y[p][q] = bias + sum_{r < R, s < S} w[r][s] * x[p * stride + r][at[s] + q]     p < P, q < Q
  *
- *   x   [(P - 1) * stride + R] pointers to rows, wherever they lie; of each the at[s] + Q pixels are
- *       read, but VL where Q is less
+ *   x   [(P - 1) * stride + R] pointers to rows, wherever they lie; of each at[s] + Q pixels are read,
+ *       and Q rounded up to whole vectors where it is less than two
  *   at  [S] where the pixel of tap s for the first output lies in a row
  *   w   [R][S]
  *   y   [P] rows y_pitch apart, of Q pixels
@@ -70,14 +70,17 @@ FC_INLINE void FN(fc_depthwise_tile)(const int M, const int V, const ptrdiff_t s
 #undef FC_ROW
   }
 
+  const ptrdiff_t last = Q - q - (V - 1) * VL; /* pixels of the last vector */
 #pragma GCC unroll 4
-  for (int m = 0; m < M; ++m)
+  for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v)
-      if (V > 1 || FC_LIKELY(Q >= VL))
-        store(y + m * y_pitch + q + v * VL, acc[m][v]);
-      else
-        store_n(y + m * y_pitch, (int)Q, acc[m][v]);
+    for (int v = 0; v < V - 1; ++v) store(y + m * y_pitch + q + v * VL, acc[m][v]);
+    FC_T *const y_last = y + m * y_pitch + q + (V - 1) * VL;
+    if (V > 2 || FC_LIKELY(last >= VL))
+      store(y_last, acc[m][V - 1]);
+    else
+      store_n(y_last, (int)last, acc[m][V - 1]);
+  }
 }
 
 FC_INLINE void FN(fc_depthwise_rows)(const int M, const int V, const ptrdiff_t stride,
@@ -91,8 +94,12 @@ FC_INLINE void FN(fc_depthwise_rows)(const int M, const int V, const ptrdiff_t s
   FN(fc_depthwise_tile)(M, V, stride, R, S, x + p * stride, q, at, w, bias, y + p * y_pitch,     \
                         y_pitch, Q)
     for (; Q - q >= V * VL; q += V * VL) FC_COLUMNS(V);
-    for (; q < Q; q += VL) {
-      if (q > Q - VL && Q >= VL) q = Q - VL;
+    for (; Q - q > VL; q += 2 * VL) {
+      if (q > Q - 2 * VL && q) q = Q - 2 * VL;
+      FC_COLUMNS(2);
+    }
+    if (q < Q) {
+      if (q) q = Q - VL;
       FC_COLUMNS(1);
     }
 #undef FC_COLUMNS

@@ -334,7 +334,8 @@ static void OF(check_depthwise)(const char *isa, const OF(fc_kernels) * f) {
   const ptrdiff_t R = between(0, 1) ? 3 : between(1, 9), S = between(0, 1) ? 3 : between(1, 6);
   const ptrdiff_t stride = between(1, 3), step = between(1, 3), dilation = between(1, 2);
   const ptrdiff_t P = between(1, 17), Q = lanes * between(0, 5) + between(1, lanes);
-  const ptrdiff_t rows = (P - 1) * step + R, read = Q > lanes ? Q : lanes;
+  const ptrdiff_t rows = (P - 1) * step + R;
+  const ptrdiff_t read = Q > 2 * lanes ? Q : (Q + lanes - 1) / lanes * lanes;
   const ptrdiff_t n = (read - 1) * stride + (S - 1) * dilation + between(1, 2 * lanes);
   const ptrdiff_t length = (n + stride - 1) / stride, whole = (length + lanes - 1) / lanes * lanes;
   const ptrdiff_t phase = whole + between(0, 3), pitch = stride * phase, y_pitch = Q + between(0, 3);

@@ -129,6 +129,10 @@ def _depthwise_input(spec, grad_output, weight, out):
     _conv.depthwise_input(spec.geometry, grad_output, parts, out, *_how())
 
 
+def _depthwise_weight(spec, input, grad_output, out):
+    _conv.depthwise_weight(spec.geometry, input, grad_output, out, *_how())
+
+
 def _one_channel(spec):
     """Why a convolution does not go plane by plane."""
     if spec.C != spec.groups:
@@ -217,6 +221,11 @@ def _depthwise_cost(made):
     return cost
 
 
+def _depthwise_weight_cost(spec):
+    each = PLANE_TAP * spec.R * spec.S + STAGE_VECTOR * math.prod(spec.stride) * spec.C / spec.K
+    return spec.N * spec.K * spec.P * _vectors(spec.Q, _lanes(spec)) * each
+
+
 def _unit(spec):
     return 1.0
 
@@ -245,6 +254,14 @@ _DEPTHWISE = (
         _one_filter,
         _depthwise_cost(_INPUT[1]),
         _depthwise_input,
+    ),
+    Impl(
+        "conv2d_weight",
+        "depthwise",
+        "native",
+        _one_channel,
+        _depthwise_weight_cost,
+        _depthwise_weight,
     ),
 )
 

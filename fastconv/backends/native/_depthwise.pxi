@@ -141,17 +141,18 @@ cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* 
                 activate(isa, plan.activation, plan.out_w, to + p * plan.turns * plan.oh)
 
 
-cdef void plan_columns(PlanePlan* plan, ptrdiff_t lanes) noexcept nogil:
-    """Which columns are read where they lie, which are staged."""
+cdef void plan_columns(PlanePlan* plan, ptrdiff_t lanes, bint whole) noexcept nogil:
+    """Which columns are read where they lie, which are staged; all of them if `whole`."""
     cdef ptrdiff_t reach = (plan.kernel_w - 1) * plan.dilation_w, before, behind, least
     # output columns before and behind those that read no padding, in whole vectors
     before = ceil_div(imax(plan.left, 0), lanes) * lanes
     behind = ceil_div(imax(plan.out_w - (plan.width - reach + plan.left), 0), lanes) * lanes
-    least = STRIPS_FROM * lanes if before + behind else lanes
+    least = (STRIPS_FROM if before + behind else 2) * lanes
     # zeros before a staged row, in whole vectors: stores are then aligned
     plan.lead = ceil_div(ceil_div(imax(plan.left, 0), plan.stride_w), lanes) * lanes
     plan.n_regions = 1
-    if plan.xw == 1 and plan.stride_w == 1 and before + behind + least <= plan.out_w:
+    if (not whole and plan.xw == 1 and plan.stride_w == 1
+            and before + behind + least <= plan.out_w):
         # first the rows as they lie: strips then find them in the cache
         plan.region[0] = Region(before, plan.out_w - before - behind, before - plan.left, 0, 0, -1)
         if before:
@@ -171,7 +172,8 @@ cdef void plan_columns(PlanePlan* plan, ptrdiff_t lanes) noexcept nogil:
         plan.n_staged = 1
         # as much as is staged, and as much as is read
         plan.phase = imax(ceil_div(plan.width, plan.stride_w),
-                          floor_div(reach - plan.left, plan.stride_w) + imax(plan.out_w, lanes))
+                          floor_div(reach - plan.left, plan.stride_w)
+                          + ceil_div(plan.out_w, lanes) * lanes)
     plan.phase = plan.lead + ceil_div(plan.phase, lanes) * lanes
 
 
@@ -195,9 +197,21 @@ cdef void plan_rows(PlanePlan* plan, ptrdiff_t item_size, int threads) noexcept 
     plan.n_pb = ceil_div(rows, plan.pb)
 
 
+cdef void place_taps(const PlanePlan* plan, int32_t* at) noexcept nogil:
+    cdef ptrdiff_t s, x, column
+    for s in range(plan.kernel_w):
+        x = s * plan.dilation_w
+        if plan.stride_w == 1:
+            at[s] = <int32_t>x
+        else:   # tap s of output q is pixel q * stride + x
+            x -= plan.left
+            column = floor_div(x, plan.stride_w)
+            at[s] = <int32_t>((x - column * plan.stride_w) * plan.phase + column)
+
+
 cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, const real* w,
                           const real* bias, real* out, int threads) except -1:
-    cdef ptrdiff_t lanes, item, items, s, n_rows, pitch
+    cdef ptrdiff_t lanes, item, items, n_rows, pitch
     cdef ptrdiff_t item_size = sizeof(real)
     if item_size == 4:
         lanes = isa.f32.lanes
@@ -206,7 +220,7 @@ cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, con
     if (2 * plan.images * plan.channels * plan.filters * plan.kernel_h * plan.kernel_w * plan.out_h
             * plan.out_w < SERIAL_FLOPS):
         threads = 1
-    plan_columns(plan, lanes)
+    plan_columns(plan, lanes, False)
     plan_rows(plan, item_size, threads)
     items = plan.images * plan.channels * plan.turns * plan.n_pb
     n_rows = (plan.pb - 1) * plan.step + plan.kernel_h
@@ -226,14 +240,7 @@ cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, con
     cdef real* zeros = <real*>(space.aligned() + at_size)
     cdef char* scratch = space.aligned() + plan.shared
     with nogil:
-        for s in range(plan.kernel_w):
-            item = s * plan.dilation_w
-            if plan.stride_w == 1:
-                at[s] = <int32_t>item
-            else:   # tap s of output q is pixel q * stride + item
-                item -= plan.left
-                n_rows = floor_div(item, plan.stride_w)
-                at[s] = <int32_t>((item - n_rows * plan.stride_w) * plan.phase + n_rows)
+        place_taps(plan, at)
         memset(zeros, 0, pitch * item_size)
         for item in range(threads):     # zeros around staged rows stay
             memset(scratch + item * plan.scratch + plan.rows_size, 0, plan.x_size)
@@ -248,6 +255,18 @@ cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, con
     return 0
 
 
+cdef PlanePlan plan_planes(const Geometry* g) noexcept nogil:
+    cdef PlanePlan plan
+    memset(&plan, 0, sizeof(PlanePlan))
+    plan.images, plan.channels, plan.filters = g.images, g.channels, g.filters // g.channels
+    plan.kernel_h, plan.kernel_w = g.kernel_h, g.kernel_w
+    plan.stride_h, plan.stride_w = g.stride_h, g.stride_w
+    plan.dilation_h, plan.dilation_w = g.dilation_h, g.dilation_w
+    plan.top, plan.left, plan.height, plan.width = g.top, g.left, g.height, g.width
+    plan.out_h, plan.out_w = g.out_h, g.out_w
+    return plan
+
+
 cdef int depthwise_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :, ::1] w,
                       const real[::1] bias, real[:, :, :, :] out, int activation, int isa,
                       int threads) except -1:
@@ -256,12 +275,8 @@ cdef int depthwise_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :
     cdef const real* first = NULL
     if bias is not None:
         first = &bias[0]
-    plan.images, plan.channels, plan.filters = g.images, g.channels, g.filters // g.channels
-    plan.kernel_h, plan.kernel_w = g.kernel_h, g.kernel_w
-    plan.stride_h, plan.stride_w = g.stride_h, g.stride_w
-    plan.dilation_h, plan.dilation_w = g.dilation_h, g.dilation_w
-    plan.top, plan.left, plan.height, plan.width = g.top, g.left, g.height, g.width
-    plan.out_h, plan.out_w, plan.activation = g.out_h, g.out_w, activation
+    plan = plan_planes(&g)
+    plan.activation = activation
     element_strides(x.strides, sizeof(real), &plan.xn)
     element_strides(out.strides, sizeof(real), &plan.on)
     return depthwise_planes(isa_table(isa), &plan, &x[0, 0, 0, 0], &w[0, 0, 0, 0],
@@ -417,6 +432,178 @@ cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy, const real[
     return 0
 
 
+# The gradient with respect to the weight: inner products of rows of the output's gradient, where they
+# lie, with rows of the input, staged.  Within a phase of the stride input row k meets tap m by output
+# row k - m, so that a `dot` tile of taps by taps loads each row once for all of them.  Where planes are
+# few, their blocks are summed in a number of parts that only the shape decides.
+cdef enum:
+    WEIGHT_PARTS = 16
+
+
+cdef struct PlaneWeightPlan:
+    PlanePlan x
+    ptrdiff_t yn, yc, yh, yw
+    ptrdiff_t lanes, y_pitch, n_parts
+    int dot_m
+    int dot_v[7]
+    size_t acc_size, y_size, scratch
+
+
+cdef void plane_weight_block(const fc_isa* isa, const PlaneWeightPlan* plan, const int32_t* at,
+                             const real* x, const real* dy, ptrdiff_t y_row, ptrdiff_t rows,
+                             real* acc) noexcept nogil:
+    """Adds one filter's products over a block of rows to acc, tile by tile."""
+    cdef const PlanePlan* xp = &plan.x
+    cdef ptrdiff_t pitch = xp.stride_w * xp.phase, f, taps, m0, m, v0, v, k, low, high, same
+    for f in range(imin(xp.step, xp.kernel_h)):
+        taps = ceil_div(xp.kernel_h - f, xp.step)
+        m0 = 0
+        while m0 < taps:
+            m = imin(plan.dot_m, taps - m0)
+            v0 = 0
+            while v0 < xp.kernel_w:
+                v = imin(plan.dot_v[m], xp.kernel_w - v0)
+                k = 0
+                while k < rows + m - 1:
+                    low, high = imax(k - rows + 1, 0), imin(m, k + 1)   # taps that row k meets
+                    same = rows - m + 1 if high - low == m else 1
+                    dot(isa, high - low, v, same, xp.out_w, dy + (k - low) * y_row, y_row, -y_row,
+                        x + (f + (m0 + k) * xp.step) * pitch, xp.step * pitch, at + v0,
+                        plan.lanes, acc + low * v * plan.lanes)
+                    k += same
+                acc += m * v * plan.lanes
+                v0 += v
+            m0 += m
+
+
+cdef void plane_weight_finish(const fc_isa* isa, const PlaneWeightPlan* plan, real* acc,
+                              real* dw) noexcept nogil:
+    """The sums of acc's lanes, in their place in the filter."""
+    cdef const PlanePlan* xp = &plan.x
+    cdef ptrdiff_t f, taps, m0, m, v0, v, i
+    sum_lanes(isa, xp.kernel_h * xp.kernel_w, acc, acc)
+    for f in range(imin(xp.step, xp.kernel_h)):
+        taps = ceil_div(xp.kernel_h - f, xp.step)
+        m0 = 0
+        while m0 < taps:
+            m = imin(plan.dot_m, taps - m0)
+            v0 = 0
+            while v0 < xp.kernel_w:
+                v = imin(plan.dot_v[m], xp.kernel_w - v0)
+                for i in range(m):
+                    memcpy(dw + (f + (m0 + i) * xp.step) * xp.kernel_w + v0, acc, v * sizeof(real))
+                    acc += v
+                v0 += v
+            m0 += m
+
+
+cdef void plane_weight_part(const fc_isa* isa, const PlaneWeightPlan* plan, const int32_t* at,
+                            const real* x, const real* dy, real* dw, ptrdiff_t item,
+                            char* scratch) noexcept nogil:
+    """A part of the sums of all filters of one channel."""
+    cdef const PlanePlan* xp = &plan.x
+    cdef real* acc = <real*>scratch
+    cdef real* xs = <real*>(scratch + plan.acc_size)
+    cdef real* ys = <real*>(scratch + plan.acc_size + xp.x_size)
+    cdef ptrdiff_t c = item // plan.n_parts, part = item % plan.n_parts
+    cdef ptrdiff_t blocks = xp.images * xp.turns * xp.n_pb, block, end_block, image, turn, p0
+    cdef ptrdiff_t taps = xp.kernel_h * xp.kernel_w, pitch = xp.stride_w * xp.phase
+    cdef ptrdiff_t rows, n_rows, first, begin, end, k, y_row
+    cdef const real* a
+    block, end_block = part * blocks // plan.n_parts, (part + 1) * blocks // plan.n_parts
+    memset(acc, 0, plan.acc_size)
+    while block < end_block:
+        image = block // xp.n_pb // xp.turns
+        turn = block // xp.n_pb % xp.turns
+        p0 = block % xp.n_pb * xp.pb
+        block += 1
+        rows = imin(xp.pb, ceil_div(xp.out_h - turn, xp.turns) - p0)
+        if rows <= 0:
+            continue
+        p0 = turn + p0 * xp.turns
+        n_rows = (rows - 1) * xp.step + xp.kernel_h
+        first = p0 * xp.stride_h - xp.top
+        span(first, xp.dilation_h, xp.height, n_rows, &begin, &end)
+        memset(xs, 0, begin * pitch * sizeof(real))
+        memset(xs + end * pitch, 0, (n_rows - end) * pitch * sizeof(real))
+        split_rows(isa, end - begin, xp.width, xp.stride_w,
+                   x + image * xp.xn + c * xp.xc + (first + begin * xp.dilation_h) * xp.xh,
+                   xp.dilation_h * xp.xh, xp.xw, xs + begin * pitch + xp.lead, xp.phase)
+        for k in range(xp.filters):
+            a = dy + image * plan.yn + (c * xp.filters + k) * plan.yc + p0 * plan.yh
+            y_row = xp.turns * plan.yh
+            if plan.yw != 1:
+                split_rows(isa, rows, xp.out_w, 1, a, y_row, plan.yw, ys, plan.y_pitch)
+                a = ys
+                y_row = plan.y_pitch
+            plane_weight_block(isa, plan, at, xs + xp.lead + xp.region[0].base, a, y_row, rows,
+                               acc + k * taps * plan.lanes)
+    for k in range(xp.filters):
+        plane_weight_finish(isa, plan, acc + k * taps * plan.lanes,
+                            dw + (part * xp.channels + c) * xp.filters * taps + k * taps)
+
+
+cdef int depthwise_weight_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :, :] dy,
+                             real[:, :, :, ::1] dw, int isa_index, int threads) except -1:
+    cdef const fc_isa* isa = isa_table(isa_index)
+    cdef Geometry g = read_geometry(fields)
+    cdef PlaneWeightPlan plan
+    cdef PlanePlan* xp = &plan.x
+    cdef ptrdiff_t items, item, n_rows, taps, size, i
+    plan.x = plan_planes(&g)
+    if sizeof(real) == 4:
+        plan.lanes, plan.dot_m = isa.f32.lanes, isa.f32.dot_m
+        memcpy(plan.dot_v, isa.f32.dot_v, sizeof(plan.dot_v))
+    else:
+        plan.lanes, plan.dot_m = isa.f64.lanes, isa.f64.dot_m
+        memcpy(plan.dot_v, isa.f64.dot_v, sizeof(plan.dot_v))
+    element_strides(x.strides, sizeof(real), &xp.xn)
+    element_strides(dy.strides, sizeof(real), &plan.yn)
+    plan_columns(xp, plan.lanes, True)
+    plan_rows(xp, sizeof(real), 0)      # not by the threads: the bits may not depend on them
+    taps = g.kernel_h * g.kernel_w
+    size = xp.channels * xp.filters * taps
+    plan.n_parts = imin(ceil_div(WEIGHT_PARTS, xp.channels), xp.images * xp.turns * xp.n_pb)
+    if 2 * xp.images * size * xp.out_h * xp.out_w < SERIAL_FLOPS:
+        plan.n_parts = threads = 1
+    items = xp.channels * plan.n_parts
+    threads = <int>imin(threads, items)
+    n_rows = (xp.pb - 1) * xp.step + xp.kernel_h
+    plan.y_pitch = ceil_div(xp.out_w, plan.lanes) * plan.lanes
+    plan.acc_size = rounded(xp.filters * taps * plan.lanes * sizeof(real))
+    xp.x_size = rounded(n_rows * xp.stride_w * xp.phase * sizeof(real))
+    plan.y_size = rounded(xp.pb * plan.y_pitch * sizeof(real)) if plan.yw != 1 else 0
+    plan.scratch = plan.acc_size + xp.x_size + plan.y_size
+    cdef size_t at_size = rounded(xp.kernel_w * sizeof(int32_t)), sums_size = 0
+    if plan.n_parts > 1:
+        sums_size = rounded(plan.n_parts * size * sizeof(real))
+    cdef Workspace space = take_workspace(at_size + sums_size + threads * plan.scratch)
+    cdef int32_t* at = <int32_t*>space.aligned()
+    cdef real* to = &dw[0, 0, 0, 0]
+    cdef real* sums = <real*>(space.aligned() + at_size) if plan.n_parts > 1 else to
+    cdef char* scratch = space.aligned() + at_size + sums_size
+    cdef const real* x_at = &x[0, 0, 0, 0]
+    cdef const real* dy_at = &dy[0, 0, 0, 0]
+    with nogil:
+        place_taps(xp, at)
+        for item in range(threads):
+            memset(scratch + item * plan.scratch + plan.acc_size, 0, xp.x_size)
+        if threads == 1:
+            for item in range(items):
+                plane_weight_part(isa, &plan, at, x_at, dy_at, sums, item, scratch)
+        else:
+            for item in prange(items, num_threads=threads, schedule="static"):
+                plane_weight_part(isa, &plan, at, x_at, dy_at, sums, item,
+                                  scratch + plan.scratch * threadid())
+        if plan.n_parts > 1:
+            memcpy(to, sums, size * sizeof(real))
+            for item in range(1, plan.n_parts):
+                for i in range(size):
+                    to[i] += sums[item * size + i]
+    give_workspace(space, threads)
+    return 0
+
+
 def depthwise(tuple geometry, x, weight, bias, out, int activation, int isa, int threads):
     """conv2d with one input channel a group."""
     if out.itemsize == 4:
@@ -435,3 +622,11 @@ def depthwise_input(tuple geometry, grad_output, parts, out, int isa, int thread
         depthwise_input_of[float](geometry, grad_output, parts, out, isa, threads)
     else:
         depthwise_input_of[double](geometry, grad_output, parts, out, isa, threads)
+
+
+def depthwise_weight(tuple geometry, x, grad_output, out, int isa, int threads):
+    """conv2d_weight with one input channel a group."""
+    if out.itemsize == 4:
+        depthwise_weight_of[float](geometry, x, grad_output, out, isa, threads)
+    else:
+        depthwise_weight_of[double](geometry, x, grad_output, out, isa, threads)
