@@ -60,6 +60,9 @@ typedef FC_T uvec __attribute__((vector_size(FC_BYTES), aligned(FC_EB), may_alia
 #define zip_hi FN(fc_zip_hi)
 #define evens FN(fc_evens)
 #define odds FN(fc_odds)
+#define some_evens FN(fc_some_evens)
+#define some_odds FN(fc_some_odds)
+#define sorted FN(fc_sorted)
 #define hsum FN(fc_hsum)
 #define transpose FN(fc_transpose)
 #define iota FN(fc_iota)
@@ -182,27 +185,34 @@ FC_INLINE void store_n(FC_T *p, int n, vec x) {
 
 FC_INLINE vec zip_lo(vec a, vec b) { return __builtin_shufflevector(a, b, FC_ZIP_LO); }
 FC_INLINE vec zip_hi(vec a, vec b) { return __builtin_shufflevector(a, b, FC_ZIP_HI); }
-/* AVX2: two instructions, GCC takes three for the plain form */
-FC_INLINE vec evens(vec a, vec b) {
+/* The even lanes, in an order that `sorted` undoes: AVX2 has no shuffle of two whole vectors. */
+FC_INLINE vec some_evens(vec a, vec b) {
 #if FC_BYTES == 32 && FC_F64
-  return (vec)_mm256_permute4x64_pd(_mm256_unpacklo_pd((__m256d)a, (__m256d)b), 0xd8);
+  return (vec)_mm256_unpacklo_pd((__m256d)a, (__m256d)b);
 #elif FC_BYTES == 32
-  const __m256 x = _mm256_shuffle_ps((__m256)a, (__m256)b, 0x88);
-  return (vec)_mm256_permute4x64_pd(_mm256_castps_pd(x), 0xd8);
+  return (vec)_mm256_shuffle_ps((__m256)a, (__m256)b, 0x88);
 #else
   return __builtin_shufflevector(a, b, FC_EVENS);
 #endif
 }
-FC_INLINE vec odds(vec a, vec b) {
+FC_INLINE vec some_odds(vec a, vec b) {
 #if FC_BYTES == 32 && FC_F64
-  return (vec)_mm256_permute4x64_pd(_mm256_unpackhi_pd((__m256d)a, (__m256d)b), 0xd8);
+  return (vec)_mm256_unpackhi_pd((__m256d)a, (__m256d)b);
 #elif FC_BYTES == 32
-  const __m256 x = _mm256_shuffle_ps((__m256)a, (__m256)b, 0xdd);
-  return (vec)_mm256_permute4x64_pd(_mm256_castps_pd(x), 0xd8);
+  return (vec)_mm256_shuffle_ps((__m256)a, (__m256)b, 0xdd);
 #else
   return __builtin_shufflevector(a, b, FC_ODDS);
 #endif
 }
+FC_INLINE vec sorted(vec x) {
+#if FC_BYTES == 32
+  return (vec)_mm256_permute4x64_pd((__m256d)x, 0xd8);
+#else
+  return x;
+#endif
+}
+FC_INLINE vec evens(vec a, vec b) { return sorted(some_evens(a, b)); }
+FC_INLINE vec odds(vec a, vec b) { return sorted(some_odds(a, b)); }
 
 /* Rows become columns: VL rounds of a perfect shuffle, log2(VL) deep. */
 FC_INLINE void transpose(vec row[VL]) {

@@ -1,14 +1,14 @@
 /* Convolution of one plane with one filter, pixels of a row in the lanes.
  *
- *   y[p][q] = bias + sum_{r < R, s < S} w[r][s] * x[p * stride + r][at[s] + q]     p < P, q < Q
+ *   y[p][q] = bias + sum_{r < R, s < S} w[r][s] * x[p * stride + r][at[s] + q * step]     p < P, q < Q
  *
- *   x   [(P - 1) * stride + R] pointers to rows, wherever they lie; of each at[s] + Q pixels are read,
- *       and Q rounded up to whole vectors where it is less than two
+ *   x   [(P - 1) * stride + R] pointers to rows, wherever they lie; of each the at[s] + Q * step
+ *       pixels are read, with Q rounded up to whole vectors where it is less than two
  *   at  [S] where the pixel of tap s for the first output lies in a row
  *   w   [R][S]
  *   y   [P] rows y_pitch apart, of Q pixels
  *
- * A tile is M rows by V vectors.  A row x is loaded once for all the rows of the tile that it meets;
+ * step is 1 or 2.  A tile is M rows by V vectors.  A row x is loaded once for all the rows of the tile that it meets;
  * with a stride the rows of x, and those of w, fall into phases that do not meet.  M * V accumulators,
  * V inputs and one weight have to fit in the registers.  Where P and Q are no multiples of the tile
  * the last ones overlap those before: they come out the same again.
@@ -26,14 +26,18 @@
 
 /* one row of x, which the rows from m0 to m1 of the tile meet; w is where row 0 meets it */
 FC_INLINE void FN(fc_depthwise_row)(const int m0, const int m1, const int V, const ptrdiff_t S,
-                                    const FC_T *x, const int32_t *at, const FC_T *w,
-                                    const ptrdiff_t w_row, vec acc[4][4]) {
+                                    const ptrdiff_t step, const FC_T *x, const int32_t *at,
+                                    const FC_T *w, const ptrdiff_t w_row, vec acc[4][4]) {
 #pragma GCC unroll 3
   for (ptrdiff_t s = 0; s < S; ++s) {
     const FC_T *x_s = x + at[s];
     vec x_v[4];
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) x_v[v] = held(load(x_s + v * VL));
+    for (int v = 0; v < V; ++v)
+      if (step == 1)
+        x_v[v] = held(load(x_s + v * VL));
+      else
+        x_v[v] = some_evens(load(x_s + 2 * v * VL), load(x_s + (2 * v + 1) * VL));
 #pragma GCC unroll 4
     for (int m = m0; m < m1; ++m) {
       const vec w_s = splat(w[s - m * w_row]);
@@ -45,8 +49,8 @@ FC_INLINE void FN(fc_depthwise_row)(const int m0, const int m1, const int V, con
 
 /* M - 1 <= R / stride */
 FC_INLINE void FN(fc_depthwise_tile)(const int M, const int V, const ptrdiff_t stride,
-                                     const ptrdiff_t R, const ptrdiff_t S, const FC_T *const *x,
-                                     ptrdiff_t q, const int32_t *at, const FC_T *w, FC_T bias,
+                                     const ptrdiff_t step, const ptrdiff_t R, const ptrdiff_t S,
+                                     const FC_T *const *x, ptrdiff_t q, const int32_t *at, const FC_T *w, FC_T bias,
                                      FC_T *restrict y, ptrdiff_t y_pitch, ptrdiff_t Q) {
   vec acc[4][4];
 #pragma GCC unroll 4
@@ -60,7 +64,8 @@ FC_INLINE void FN(fc_depthwise_tile)(const int M, const int V, const ptrdiff_t s
     const FC_T *const *x_f = x + f;
     const FC_T *w_f = w + f * S;
 #define FC_ROW(j, m0, m1)                                                                        \
-  FN(fc_depthwise_row)(m0, m1, V, S, x_f[(j) * stride] + q, at, w_f + (j) * w_row, w_row, acc)
+  FN(fc_depthwise_row)(m0, m1, V, S, step, x_f[(j) * stride] + q * step, at, w_f + (j) * w_row,  \
+                       w_row, acc)
 #pragma GCC unroll 3
     for (int j = 0; j < M - 1; ++j) FC_ROW(j, 0, j + 1);
 #pragma GCC unroll 2
@@ -69,6 +74,12 @@ FC_INLINE void FN(fc_depthwise_tile)(const int M, const int V, const ptrdiff_t s
     for (int j = 0; j < M - 1; ++j) FC_ROW(taps + j, j + 1, M);
 #undef FC_ROW
   }
+
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v)
+      if (step == 2) acc[m][v] = sorted(acc[m][v]);
 
   const ptrdiff_t last = Q - q - (V - 1) * VL; /* pixels of the last vector */
 #pragma GCC unroll 4
@@ -84,14 +95,14 @@ FC_INLINE void FN(fc_depthwise_tile)(const int M, const int V, const ptrdiff_t s
 }
 
 FC_INLINE void FN(fc_depthwise_rows)(const int M, const int V, const ptrdiff_t stride,
-                                     const ptrdiff_t R, const ptrdiff_t S, ptrdiff_t P, ptrdiff_t Q,
+                                     const ptrdiff_t step, const ptrdiff_t R, const ptrdiff_t S, ptrdiff_t P, ptrdiff_t Q,
                                      const FC_T *const *x, const int32_t *at, const FC_T *w,
                                      FC_T bias, FC_T *y, ptrdiff_t y_pitch) {
   for (ptrdiff_t p = 0; p < P; p += M) {
     if (p > P - M) p = P - M;
     ptrdiff_t q = 0;
 #define FC_COLUMNS(V)                                                                            \
-  FN(fc_depthwise_tile)(M, V, stride, R, S, x + p * stride, q, at, w, bias, y + p * y_pitch,     \
+  FN(fc_depthwise_tile)(M, V, stride, step, R, S, x + p * stride, q, at, w, bias, y + p * y_pitch,     \
                         y_pitch, Q)
     for (; Q - q >= V * VL; q += V * VL) FC_COLUMNS(V);
     for (; Q - q > VL; q += 2 * VL) {
@@ -108,31 +119,51 @@ FC_INLINE void FN(fc_depthwise_rows)(const int M, const int V, const ptrdiff_t s
 
 /* the common sizes, their loops unrolled */
 FC_KERNEL void FN(fc_depthwise_3x3) FC_DEPTHWISE_ARGS(FC_T) {
-  (void)stride, (void)kernel_h, (void)kernel_w;
-  FN(fc_depthwise_rows)(4, FC_DEPTHWISE_V3, 1, 3, 3, P, Q, x, at, w, bias, y, y_pitch);
+  (void)stride, (void)step, (void)kernel_h, (void)kernel_w;
+  FN(fc_depthwise_rows)(4, FC_DEPTHWISE_V3, 1, 1, 3, 3, P, Q, x, at, w, bias, y, y_pitch);
 }
 
 FC_KERNEL void FN(fc_depthwise_3x3_s2) FC_DEPTHWISE_ARGS(FC_T) {
-  (void)stride, (void)kernel_h, (void)kernel_w;
-  FN(fc_depthwise_rows)(2, FC_DEPTHWISE_V3, 2, 3, 3, P, Q, x, at, w, bias, y, y_pitch);
+  (void)stride, (void)step, (void)kernel_h, (void)kernel_w;
+  FN(fc_depthwise_rows)(2, FC_DEPTHWISE_V3, 2, 2, 3, 3, P, Q, x, at, w, bias, y, y_pitch);
 }
 
 FC_KERNEL void FN(fc_depthwise) FC_DEPTHWISE_ARGS(FC_T) {
   const int is_3x3 = kernel_h == 3 && kernel_w == 3;
-#define FC_ROWS(M)                                                                               \
-  FN(fc_depthwise_rows)(M, FC_DEPTHWISE_V, stride, kernel_h, kernel_w, P, Q, x, at, w, bias, y,  \
-                        y_pitch)
-  if (is_3x3 && stride == 1 && P >= 4)
-    FN(fc_depthwise_3x3)(stride, kernel_h, kernel_w, P, Q, x, at, w, bias, y, y_pitch);
-  else if (is_3x3 && stride == 2 && P >= 2)
-    FN(fc_depthwise_3x3_s2)(stride, kernel_h, kernel_w, P, Q, x, at, w, bias, y, y_pitch);
-  else if (kernel_h / stride >= 3 && P >= 4)
-    FC_ROWS(4);
-  else if (kernel_h / stride >= 1 && P >= 2)
-    FC_ROWS(2);
+  const ptrdiff_t taps = kernel_h / stride; /* the fewest of a phase */
+#define FC_ROWS(M, V, step)                                                                      \
+  FN(fc_depthwise_rows)(M, V, stride, step, kernel_h, kernel_w, P, Q, x, at, w, bias, y, y_pitch)
+  if (is_3x3 && stride == 1 && step == 1 && P >= 4)
+    FN(fc_depthwise_3x3)(stride, step, kernel_h, kernel_w, P, Q, x, at, w, bias, y, y_pitch);
+  else if (is_3x3 && stride == 2 && step == 2 && P >= 2)
+    FN(fc_depthwise_3x3_s2)(stride, step, kernel_h, kernel_w, P, Q, x, at, w, bias, y, y_pitch);
+  else if (step == 2 && taps >= 1 && P >= 2)
+    FC_ROWS(2, 2, 2);
+  else if (step == 2)
+    FC_ROWS(1, 2, 2);
+  else if (taps >= 3 && P >= 4)
+    FC_ROWS(4, FC_DEPTHWISE_V, 1);
+  else if (taps >= 1 && P >= 2)
+    FC_ROWS(2, FC_DEPTHWISE_V, 1);
   else
-    FC_ROWS(1);
+    FC_ROWS(1, FC_DEPTHWISE_V, 1);
 #undef FC_ROWS
+}
+
+/* One column of it, pixel by pixel: at the border, where some taps lie beside the rows.
+ *
+ *   y[p] = bias + sum_{r < R, s < S} w[r][s] * x[p * stride + r][at + s * dilation]     p < P
+ *
+ *   x  as above; of each row the pixels of the taps are read      w  [R] rows w_row apart, of S
+ *   y  [P] y_pitch apart
+ */
+FC_KERNEL void FN(fc_depthwise_column) FC_DEPTHWISE_COLUMN_ARGS(FC_T) {
+  for (ptrdiff_t p = 0; p < P; ++p, x += stride) {
+    FC_T sum = bias;
+    for (ptrdiff_t r = 0; r < kernel_h; ++r)
+      for (ptrdiff_t s = 0; s < kernel_w; ++s) sum += w[r * w_row + s] * x[r][at + s * dilation];
+    y[p * y_pitch] = sum;
+  }
 }
 
 /* Rows split into the phases of a stride.

@@ -332,11 +332,11 @@ static void OF(check_patches)(const char *isa, const OF(fc_kernels) * f) {
 static void OF(check_depthwise)(const char *isa, const OF(fc_kernels) * f) {
   const int lanes = f->lanes;
   const ptrdiff_t R = between(0, 1) ? 3 : between(1, 9), S = between(0, 1) ? 3 : between(1, 6);
-  const ptrdiff_t stride = between(1, 3), step = between(1, 3), dilation = between(1, 2);
+  const ptrdiff_t stride = between(1, 3), stride_h = between(1, 3), dilation = between(1, 2);
   const ptrdiff_t P = between(1, 17), Q = lanes * between(0, 5) + between(1, lanes);
-  const ptrdiff_t rows = (P - 1) * step + R;
+  const ptrdiff_t rows = (P - 1) * stride_h + R;
   const ptrdiff_t read = Q > 2 * lanes ? Q : (Q + lanes - 1) / lanes * lanes;
-  const ptrdiff_t n = (read - 1) * stride + (S - 1) * dilation + between(1, 2 * lanes);
+  const ptrdiff_t n = read * stride + (S - 1) * dilation + between(0, 2 * lanes);
   const ptrdiff_t length = (n + stride - 1) / stride, whole = (length + lanes - 1) / lanes * lanes;
   const ptrdiff_t phase = whole + between(0, 3), pitch = stride * phase, y_pitch = Q + between(0, 3);
   const ptrdiff_t x_row = between(0, 1) ? n + between(0, 3) : -n;
@@ -354,29 +354,41 @@ static void OF(check_depthwise)(const char *isa, const OF(fc_kernels) * f) {
 
   const ptrdiff_t n_y = (P - 1) * y_pitch + Q;
   T *w = OF(integers)(R * S), *y = OF(integers)(n_y), *expected = OF(copy)(y, n_y);
-  int32_t *at = room(S * 4);
-  ptrdiff_t reach = 0;
-  for (ptrdiff_t s = 0; s < S; ++s) {
-    at[s] = (int32_t)(s * dilation % stride * phase + s * dilation / stride);
-    if (at[s] > reach) reach = at[s];
-  }
-  /* of each row as much as may be read */
-  T **row = room(rows * (ptrdiff_t)sizeof *row);
-  for (ptrdiff_t i = 0; i < rows; ++i) row[i] = OF(copy)(split + i * pitch, reach + read);
   for (ptrdiff_t p = 0; p < P; ++p)
     for (ptrdiff_t q = 0; q < Q; ++q) {
       T sum = 3;
       for (ptrdiff_t r = 0; r < R; ++r)
-        for (ptrdiff_t s = 0; s < S; ++s) {
-          const ptrdiff_t i = p * step + r, j = q * stride + s * dilation;
-          sum += w[r * S + s] * x[last + i * x_row + j];
-        }
+        for (ptrdiff_t s = 0; s < S; ++s)
+          sum += w[r * S + s] * x[last + (p * stride_h + r) * x_row + q * stride + s * dilation];
       expected[p * y_pitch + q] = sum;
     }
-  f->depthwise(step, R, S, P, Q, (const T *const *)row, at, w, 3, y, y_pitch);
-  OF(same)(isa, "depthwise", y, expected, n_y);
-  for (ptrdiff_t i = 0; i < rows; ++i) free(row[i]);
-  free(x), free(split), free(wanted), free(w), free(y), free(expected), free(at), free(row);
+  /* as they lie, where the kernel takes the stride; else by its phases */
+  for (int phases = stride > 2; phases < 2; ++phases) {
+    const ptrdiff_t step = phases ? 1 : stride;
+    int32_t *at = room(S * 4);
+    ptrdiff_t reach = 0;
+    for (ptrdiff_t s = 0; s < S; ++s) {
+      at[s] = (int32_t)(s * dilation);
+      if (phases) at[s] = (int32_t)(s * dilation % stride * phase + s * dilation / stride);
+      if (at[s] > reach) reach = at[s];
+    }
+    /* of each row as much as may be read */
+    T **row = room(rows * (ptrdiff_t)sizeof *row);
+    for (ptrdiff_t i = 0; i < rows; ++i)
+      row[i] = OF(copy)(phases ? split + i * pitch : x + last + i * x_row, reach + read * step);
+    f->depthwise(stride_h, step, R, S, P, Q, (const T *const *)row, at, w, 3, y, y_pitch);
+    OF(same)(isa, "depthwise", y, expected, n_y);
+    if (!phases) { /* a column of it, wrong before */
+      const ptrdiff_t q = between(0, (int)Q - 1);
+      for (ptrdiff_t p = 0; p < P; ++p) y[p * y_pitch + q] = (T)NAN;
+      f->depthwise_column(stride_h, dilation, R, S, P, (const T *const *)row, q * stride, w, S, 3, y + q,
+                          y_pitch);
+      OF(same)(isa, "depthwise_column", y, expected, n_y);
+    }
+    for (ptrdiff_t i = 0; i < rows; ++i) free(row[i]);
+    free(at), free(row);
+  }
+  free(x), free(split), free(wanted), free(w), free(y), free(expected);
 }
 
 /* A row out of its phases. */

@@ -2,20 +2,28 @@
 # ("depthwise"), several of them, or many filters on images of one channel.
 #
 # The kernel reads rows through a table of pointers (csrc/kernels/depthwise.h): rows above and below
-# the plane are a row of zeros, the others are read where they lie.  Columns near the plane's border
-# come from strips staged with their padding; narrow planes, strides along the row and pixels that are
-# not neighbours in memory are staged whole, a block of rows at a time.
+# the plane are a row of zeros, the others are read where they lie.  Near the plane's border few columns
+# are computed pixel by pixel, more of them from strips staged with their padding; narrow planes, strides
+# above 2 along the row and pixels that are not neighbours in memory are staged whole, a block of rows at
+# a time.
 
 cdef enum:
     PLANE_BYTES = 24576     # rows of a block: in L1 until every filter has been over them
-    STRIPS_FROM = 3         # vectors between the strips: below, the row is staged whole
+    STRIPS_FROM = 12        # vectors between the strips: below, the row is staged whole
+    COLUMNS_FROM = 3        # the same where the border is computed pixel by pixel,
+    COLUMN_TAPS = 32        # which is cheaper up to so many taps of a row
+
+
+cdef enum:                  # instead of a slot
+    IN_PLACE = -1
+    BY_COLUMN = -2
 
 
 cdef struct Region:
     ptrdiff_t first, columns            # of the output
     ptrdiff_t x_first, x_columns        # of the input
     ptrdiff_t base                      # from there to tap 0 of the first output
-    ptrdiff_t slot                      # of its staged rows; -1: read where they lie
+    ptrdiff_t slot                      # of its staged rows, if they are
 
 
 cdef struct PlanePlan:
@@ -25,7 +33,8 @@ cdef struct PlanePlan:
     int activation
     ptrdiff_t turns, step                   # see plan_rows
     ptrdiff_t pb, n_pb                      # output rows of a block, blocks
-    ptrdiff_t lead, phase                   # of a staged row: zeros before it, each of its phases
+    ptrdiff_t column_step, phases           # pixels between outputs, phases of a staged row
+    ptrdiff_t lead, phase                   # of a phase: zeros before it, all of it
     int n_regions, n_staged
     Region region[3]
     ptrdiff_t xn, xc, xh, xw, on, oc, oh, ow
@@ -33,14 +42,16 @@ cdef struct PlanePlan:
     size_t shared, rows_size, x_size, scratch
 
 
-cdef inline void depthwise_rows(const fc_isa* isa, ptrdiff_t stride, ptrdiff_t kernel_h,
-                                ptrdiff_t kernel_w, ptrdiff_t rows, ptrdiff_t columns,
+cdef inline void depthwise_rows(const fc_isa* isa, ptrdiff_t stride, ptrdiff_t step,
+                                ptrdiff_t kernel_h, ptrdiff_t kernel_w, ptrdiff_t rows, ptrdiff_t columns,
                                 const real** x, const int32_t* at, const real* w, real bias,
                                 real* y, ptrdiff_t y_pitch) noexcept nogil:
     if real is float:
-        isa.f32.depthwise(stride, kernel_h, kernel_w, rows, columns, x, at, w, bias, y, y_pitch)
+        isa.f32.depthwise(stride, step, kernel_h, kernel_w, rows, columns, x, at, w, bias, y,
+                          y_pitch)
     else:
-        isa.f64.depthwise(stride, kernel_h, kernel_w, rows, columns, x, at, w, bias, y, y_pitch)
+        isa.f64.depthwise(stride, step, kernel_h, kernel_w, rows, columns, x, at, w, bias, y,
+                          y_pitch)
 
 
 cdef inline void split_rows(const fc_isa* isa, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride,
@@ -57,6 +68,21 @@ cdef inline void split_rows(const fc_isa* isa, ptrdiff_t rows, ptrdiff_t n, ptrd
         for f in range(stride):
             for j in range(ceil_div(n - f, stride)):
                 y[(i * stride + f) * phase + j] = x[i * x_row + (j * stride + f) * x_col]
+
+
+cdef inline void depthwise_column(const fc_isa* isa, const PlanePlan* plan, ptrdiff_t rows,
+                                  const real** x, ptrdiff_t q, const real* w, real bias, real* y,
+                                  ptrdiff_t y_pitch) noexcept nogil:
+    """One column of the output, of rows that begin at the plane's left edge."""
+    cdef ptrdiff_t at = q * plan.stride_w - plan.left, begin, end
+    span(at, plan.dilation_w, plan.width, plan.kernel_w, &begin, &end)
+    at += begin * plan.dilation_w
+    if real is float:
+        isa.f32.depthwise_column(plan.step, plan.dilation_w, plan.kernel_h, end - begin, rows, x, at,
+                                 w + begin, plan.kernel_w, bias, y, y_pitch)
+    else:
+        isa.f64.depthwise_column(plan.step, plan.dilation_w, plan.kernel_h, end - begin, rows, x, at,
+                                 w + begin, plan.kernel_w, bias, y, y_pitch)
 
 
 cdef inline void span(ptrdiff_t first, ptrdiff_t step, ptrdiff_t n, ptrdiff_t rows,
@@ -81,6 +107,7 @@ cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* 
     cdef const real* x_at
     cdef real* strip
     cdef real* to
+    cdef real start
     item //= plan.n_pb
     turn = item % plan.turns
     item //= plan.turns
@@ -106,9 +133,9 @@ cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* 
         x_at = plane + begin * x_row + region.x_first * plan.xw
         pitch = x_row
         if region.slot >= 0:
-            pitch = plan.stride_w * plan.phase
+            pitch = plan.phases * plan.phase
             strip = xs + region.slot * plan.slot + plan.lead
-            split_rows(isa, end - begin, region.x_columns, plan.stride_w, x_at, x_row, plan.xw,
+            split_rows(isa, end - begin, region.x_columns, plan.phases, x_at, x_row, plan.xw,
                        strip, plan.phase)
             x_at = strip
         for i in range(begin, end):
@@ -121,8 +148,14 @@ cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* 
             else:
                 to = ys + (k - c * plan.filters) * plan.pb * plan.out_w + region.first
                 pitch = plan.out_w
-            depthwise_rows(isa, plan.step, plan.kernel_h, plan.kernel_w, rows, region.columns, row,
-                           at, w + k * taps, bias[k] if bias != NULL else 0, to, pitch)
+            start = bias[k] if bias != NULL else 0
+            if region.slot != BY_COLUMN:
+                depthwise_rows(isa, plan.step, plan.column_step, plan.kernel_h, plan.kernel_w, rows,
+                               region.columns, row, at, w + k * taps, start, to, pitch)
+                continue
+            for q in range(region.columns):
+                depthwise_column(isa, plan, rows, row, region.first + q, w + k * taps, start, to + q,
+                                 pitch)
     if plan.activation == 0 and plan.ow == 1:
         return
     for k in range(plan.filters):
@@ -142,38 +175,54 @@ cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* 
 
 
 cdef void plan_columns(PlanePlan* plan, ptrdiff_t lanes, bint whole) noexcept nogil:
-    """Which columns are read where they lie, which are staged; all of them if `whole`."""
-    cdef ptrdiff_t reach = (plan.kernel_w - 1) * plan.dilation_w, before, behind, least
-    # output columns before and behind those that read no padding, in whole vectors
-    before = ceil_div(imax(plan.left, 0), lanes) * lanes
-    behind = ceil_div(imax(plan.out_w - (plan.width - reach + plan.left), 0), lanes) * lanes
-    least = (STRIPS_FROM if before + behind else 2) * lanes
+    """Which columns are read where they lie, which are staged; all of them, in phases, if `whole`."""
+    cdef ptrdiff_t reach = (plan.kernel_w - 1) * plan.dilation_w, stride = plan.stride_w
+    cdef ptrdiff_t before, behind, least, end
+    cdef int n = 1, i
+    cdef bint by_column
+    # the kernel takes every second pixel of a row itself
+    plan.column_step = stride if stride <= 2 and not whole else 1
+    plan.phases = stride // plan.column_step
+    # output columns before and behind those that read no padding
+    before = ceil_div(imax(plan.left, 0), stride)
+    behind = imax(plan.out_w - floor_div(plan.width + plan.left - reach, stride), 0)
+    by_column = (before + behind) * plan.kernel_h * plan.kernel_w <= COLUMN_TAPS
+    if not by_column:
+        before, behind = ceil_div(before, lanes) * lanes, ceil_div(behind, lanes) * lanes
+    least = 2 * lanes
+    if before + behind:
+        least = (COLUMNS_FROM if by_column else STRIPS_FROM) * lanes
     # zeros before a staged row, in whole vectors: stores are then aligned
-    plan.lead = ceil_div(ceil_div(imax(plan.left, 0), plan.stride_w), lanes) * lanes
-    plan.n_regions = 1
-    if (not whole and plan.xw == 1 and plan.stride_w == 1
+    plan.lead = ceil_div(ceil_div(imax(plan.left, 0), plan.phases), lanes) * lanes
+    if (not whole and plan.xw == 1 and plan.phases == 1
             and before + behind + least <= plan.out_w):
         # first the rows as they lie: strips then find them in the cache
-        plan.region[0] = Region(before, plan.out_w - before - behind, before - plan.left, 0, 0, -1)
+        plan.region[0] = Region(before, plan.out_w - before - behind, before * stride - plan.left,
+                                0, 0, IN_PLACE)
         if before:
-            plan.region[1] = Region(0, before, 0, imin(before + reach - plan.left, plan.width),
+            plan.region[1] = Region(0, before, 0,
+                                    imin(before * stride + reach - plan.left, plan.width),
                                     -plan.left, 0)
-            plan.n_regions = 2
+            n = 2
         if behind:
-            plan.region[plan.n_regions] = Region(
-                plan.out_w - behind, behind, plan.out_w - behind - plan.left,
-                plan.width + plan.left + behind - plan.out_w, 0, plan.n_regions - 1)
-            plan.n_regions += 1
-        plan.n_staged = plan.n_regions - 1
-        plan.phase = imax(before, behind) + reach
+            end = (plan.out_w - behind) * stride - plan.left
+            plan.region[n] = Region(plan.out_w - behind, behind, end,
+                                    imin(behind * stride + reach, plan.width - end), 0, n - 1)
+            n += 1
+        if by_column:
+            for i in range(1, n):
+                plan.region[i].x_first, plan.region[i].base, plan.region[i].slot = 0, 0, BY_COLUMN
+        plan.n_staged = 0 if by_column else n - 1
+        plan.phase = 0 if by_column else imax(before, behind) * stride + reach
     else:
         plan.region[0] = Region(0, plan.out_w, 0, plan.width,
-                                -plan.left if plan.stride_w == 1 else 0, 0)
+                                -plan.left if plan.phases == 1 else 0, 0)
         plan.n_staged = 1
         # as much as is staged, and as much as is read
-        plan.phase = imax(ceil_div(plan.width, plan.stride_w),
-                          floor_div(reach - plan.left, plan.stride_w)
-                          + ceil_div(plan.out_w, lanes) * lanes)
+        plan.phase = imax(ceil_div(plan.width, plan.phases),
+                          floor_div(reach - plan.left, plan.phases)
+                          + ceil_div(plan.out_w, lanes) * lanes * plan.column_step)
+    plan.n_regions = n
     plan.phase = plan.lead + ceil_div(plan.phase, lanes) * lanes
 
 
@@ -184,7 +233,7 @@ cdef void plan_rows(PlanePlan* plan, ptrdiff_t item_size, int threads) noexcept 
     take turns, and within a turn input rows are d apart and the stride is stride / gcd(d, stride).
     """
     cdef ptrdiff_t common = gcd(plan.dilation_h, plan.stride_h), items, rows
-    cdef ptrdiff_t pitch = imax(plan.stride_w * plan.phase, plan.width)
+    cdef ptrdiff_t pitch = imax(plan.phases * plan.phase, plan.width)
     plan.turns = imin(plan.dilation_h // common, imax(plan.out_h, 1))
     plan.step = plan.stride_h // common
     rows = ceil_div(plan.out_h, plan.turns)
@@ -201,12 +250,12 @@ cdef void place_taps(const PlanePlan* plan, int32_t* at) noexcept nogil:
     cdef ptrdiff_t s, x, column
     for s in range(plan.kernel_w):
         x = s * plan.dilation_w
-        if plan.stride_w == 1:
+        if plan.phases == 1:
             at[s] = <int32_t>x
         else:   # tap s of output q is pixel q * stride + x
             x -= plan.left
-            column = floor_div(x, plan.stride_w)
-            at[s] = <int32_t>((x - column * plan.stride_w) * plan.phase + column)
+            column = floor_div(x, plan.phases)
+            at[s] = <int32_t>((x - column * plan.phases) * plan.phase + column)
 
 
 cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, const real* w,
@@ -225,11 +274,11 @@ cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, con
     items = plan.images * plan.channels * plan.turns * plan.n_pb
     n_rows = (plan.pb - 1) * plan.step + plan.kernel_h
     # a row of zeros serves every region; with a stride taps may lie before it
-    pitch = plan.lead + imax(plan.stride_w * plan.phase, plan.width)
+    pitch = plan.lead + imax(plan.phases * plan.phase, plan.width)
     cdef size_t at_size = rounded(plan.kernel_w * sizeof(int32_t))
     plan.shared = at_size + rounded(pitch * item_size)
     plan.rows_size = rounded(n_rows * sizeof(real*))
-    plan.slot = n_rows * plan.stride_w * plan.phase
+    plan.slot = n_rows * plan.phases * plan.phase
     plan.x_size = rounded(plan.n_staged * plan.slot * item_size)
     plan.scratch = plan.rows_size + plan.x_size
     if plan.ow != 1:
@@ -339,7 +388,7 @@ cdef void turned_block(const fc_isa* isa, TurnedPlan* plan, const real* dy, cons
             size = taps_h * taps_w
             to = ys + b * rows * plan.y_pitch
             if size:
-                depthwise_rows(isa, 1, taps_h, taps_w, rows, plan.n_v, row + plan.taps_h - taps_h,
+                depthwise_rows(isa, 1, 1, taps_h, taps_w, rows, plan.n_v, row + plan.taps_h - taps_h,
                                at + plan.taps_w - taps_w, w_part + c * size, 0, to, plan.y_pitch)
             else:
                 memset(to, 0, rows * plan.y_pitch * sizeof(real))
@@ -454,7 +503,7 @@ cdef void plane_weight_block(const fc_isa* isa, const PlaneWeightPlan* plan, con
                              real* acc) noexcept nogil:
     """Adds one filter's products over a block of rows to acc, tile by tile."""
     cdef const PlanePlan* xp = &plan.x
-    cdef ptrdiff_t pitch = xp.stride_w * xp.phase, f, taps, m0, m, v0, v, k, low, high, same
+    cdef ptrdiff_t pitch = xp.phases * xp.phase, f, taps, m0, m, v0, v, k, low, high, same
     for f in range(imin(xp.step, xp.kernel_h)):
         taps = ceil_div(xp.kernel_h - f, xp.step)
         m0 = 0
@@ -507,7 +556,7 @@ cdef void plane_weight_part(const fc_isa* isa, const PlaneWeightPlan* plan, cons
     cdef real* ys = <real*>(scratch + plan.acc_size + xp.x_size)
     cdef ptrdiff_t c = item // plan.n_parts, part = item % plan.n_parts
     cdef ptrdiff_t blocks = xp.images * xp.turns * xp.n_pb, block, end_block, image, turn, p0
-    cdef ptrdiff_t taps = xp.kernel_h * xp.kernel_w, pitch = xp.stride_w * xp.phase
+    cdef ptrdiff_t taps = xp.kernel_h * xp.kernel_w, pitch = xp.phases * xp.phase
     cdef ptrdiff_t rows, n_rows, first, begin, end, k, y_row
     cdef const real* a
     block, end_block = part * blocks // plan.n_parts, (part + 1) * blocks // plan.n_parts
@@ -526,7 +575,7 @@ cdef void plane_weight_part(const fc_isa* isa, const PlaneWeightPlan* plan, cons
         span(first, xp.dilation_h, xp.height, n_rows, &begin, &end)
         memset(xs, 0, begin * pitch * sizeof(real))
         memset(xs + end * pitch, 0, (n_rows - end) * pitch * sizeof(real))
-        split_rows(isa, end - begin, xp.width, xp.stride_w,
+        split_rows(isa, end - begin, xp.width, xp.phases,
                    x + image * xp.xn + c * xp.xc + (first + begin * xp.dilation_h) * xp.xh,
                    xp.dilation_h * xp.xh, xp.xw, xs + begin * pitch + xp.lead, xp.phase)
         for k in range(xp.filters):
@@ -571,7 +620,7 @@ cdef int depthwise_weight_of(tuple fields, const real[:, :, :, :] x, const real[
     n_rows = (xp.pb - 1) * xp.step + xp.kernel_h
     plan.y_pitch = ceil_div(xp.out_w, plan.lanes) * plan.lanes
     plan.acc_size = rounded(xp.filters * taps * plan.lanes * sizeof(real))
-    xp.x_size = rounded(n_rows * xp.stride_w * xp.phase * sizeof(real))
+    xp.x_size = rounded(n_rows * xp.phases * xp.phase * sizeof(real))
     plan.y_size = rounded(xp.pb * plan.y_pitch * sizeof(real)) if plan.yw != 1 else 0
     plan.scratch = plan.acc_size + xp.x_size + plan.y_size
     cdef size_t at_size = rounded(xp.kernel_w * sizeof(int32_t)), sums_size = 0

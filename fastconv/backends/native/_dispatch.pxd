@@ -47,9 +47,12 @@ cdef extern from "fastconv.h" nogil:
         void (*scatter_lanes)(ptrdiff_t, int, const float*, float*, ptrdiff_t) noexcept nogil
         void (*pack)(int, ptrdiff_t, const float*, ptrdiff_t, const ptrdiff_t*, float*,
                      ptrdiff_t) noexcept nogil
-        void (*depthwise)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
+        void (*depthwise)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
                           const float**, const int32_t*, const float*, float, float*,
                           ptrdiff_t) noexcept nogil
+        void (*depthwise_column)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
+                                 const float**, ptrdiff_t, const float*, ptrdiff_t, float, float*,
+                                 ptrdiff_t) noexcept nogil
         void (*split_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, float*,
                            ptrdiff_t) noexcept nogil
         void (*merge_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t,
@@ -101,9 +104,12 @@ cdef extern from "fastconv.h" nogil:
         void (*scatter_lanes)(ptrdiff_t, int, const double*, double*, ptrdiff_t) noexcept nogil
         void (*pack)(int, ptrdiff_t, const double*, ptrdiff_t, const ptrdiff_t*, double*,
                      ptrdiff_t) noexcept nogil
-        void (*depthwise)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
+        void (*depthwise)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
                           const double**, const int32_t*, const double*, double, double*,
                           ptrdiff_t) noexcept nogil
+        void (*depthwise_column)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
+                                 const double**, ptrdiff_t, const double*, ptrdiff_t, double, double*,
+                                 ptrdiff_t) noexcept nogil
         void (*split_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, double*,
                            ptrdiff_t) noexcept nogil
         void (*merge_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t,
