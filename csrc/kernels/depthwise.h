@@ -157,12 +157,34 @@ FC_KERNEL void FN(fc_depthwise) FC_DEPTHWISE_ARGS(FC_T) {
  *   x  as above; of each row the pixels of the taps are read      w  [R] rows w_row apart, of S
  *   y  [P] y_pitch apart
  */
+FC_INLINE void FN(fc_depthwise_pixels)(const int M, ptrdiff_t stride, ptrdiff_t dilation,
+                                       ptrdiff_t R, ptrdiff_t S, const FC_T *const *x, ptrdiff_t at,
+                                       const FC_T *w, ptrdiff_t w_row, FC_T bias, FC_T *y,
+                                       ptrdiff_t y_pitch) {
+  FC_T sum[8];
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) sum[m] = bias;
+  for (ptrdiff_t r = 0; r < R; ++r)
+    for (ptrdiff_t s = 0; s < S; ++s)
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) sum[m] += w[r * w_row + s] * x[m * stride + r][at + s * dilation];
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) y[m * y_pitch] = sum[m];
+}
+
 FC_KERNEL void FN(fc_depthwise_column) FC_DEPTHWISE_COLUMN_ARGS(FC_T) {
-  for (ptrdiff_t p = 0; p < P; ++p, x += stride) {
-    FC_T sum = bias;
-    for (ptrdiff_t r = 0; r < kernel_h; ++r)
-      for (ptrdiff_t s = 0; s < kernel_w; ++s) sum += w[r * w_row + s] * x[r][at + s * dilation];
-    y[p * y_pitch] = sum;
+  /* eight at a time hide the additions' latency; the last overlap those before */
+  const int many = P >= 8;
+  for (ptrdiff_t p = 0; p < P; p += many ? 8 : 1) {
+    if (many && p > P - 8) p = P - 8;
+#define FC_PIXELS(M)                                                                             \
+  FN(fc_depthwise_pixels)(M, stride, dilation, kernel_h, kernel_w, x + p * stride, at, w, w_row, \
+                          bias, y + p * y_pitch, y_pitch)
+    if (many)
+      FC_PIXELS(8);
+    else
+      FC_PIXELS(1);
+#undef FC_PIXELS
   }
 }
 
