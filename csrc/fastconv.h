@@ -45,11 +45,14 @@ enum {
 #define FC_SUM_ARGS(T) (ptrdiff_t n, const T *x)
 /* kernels/depthwise.h */
 #define FC_DEPTHWISE_ARGS(T)                                                                     \
-  (ptrdiff_t stride, ptrdiff_t kernel_h, ptrdiff_t kernel_w, ptrdiff_t P, ptrdiff_t Q,           \
-   const T *x, ptrdiff_t x_pitch, const int32_t *at, const T *w, T bias, T *y, ptrdiff_t y_pitch)
+  (ptrdiff_t stride, ptrdiff_t step, ptrdiff_t kernel_h, ptrdiff_t kernel_w, ptrdiff_t P,        \
+   ptrdiff_t Q, const T *const *x, const int32_t *at, const T *w, T bias, T *y, ptrdiff_t y_pitch)
+#define FC_DEPTHWISE_COLUMN_ARGS(T)                                                              \
+  (ptrdiff_t stride, ptrdiff_t dilation, ptrdiff_t kernel_h, ptrdiff_t kernel_w, ptrdiff_t P,    \
+   const T *const *x, ptrdiff_t at, const T *w, ptrdiff_t w_row, T bias, T *y, ptrdiff_t y_pitch)
 #define FC_SPLIT_ROWS_ARGS(T)                                                                    \
-  (ptrdiff_t above, ptrdiff_t rows, ptrdiff_t below, ptrdiff_t n, ptrdiff_t stride,              \
-   ptrdiff_t lead, const T *x, ptrdiff_t x_row, T *y, ptrdiff_t phase)
+  (ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride, const T *x, ptrdiff_t x_row, T *y,             \
+   ptrdiff_t phase)
 #define FC_MERGE_ROWS_ARGS(T)                                                                    \
   (ptrdiff_t n, ptrdiff_t first, ptrdiff_t stride, const T *x, ptrdiff_t x_pitch, T *y)
 /* kernels/pool.h */
@@ -129,6 +132,7 @@ typedef struct {
     void(*scatter_lanes) FC_SCATTER_ARGS(T);                                                     \
     void(*pack) FC_PACK_ARGS(T);                                                                 \
     void(*depthwise) FC_DEPTHWISE_ARGS(T);                                                       \
+    void(*depthwise_column) FC_DEPTHWISE_COLUMN_ARGS(T);                                         \
     void(*split_rows) FC_SPLIT_ROWS_ARGS(T);                                                     \
     void(*merge_rows) FC_MERGE_ROWS_ARGS(T);                                                     \
     void(*sum_lanes) FC_SUM_LANES_ARGS(T);                                                       \

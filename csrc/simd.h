@@ -60,6 +60,9 @@ typedef FC_T uvec __attribute__((vector_size(FC_BYTES), aligned(FC_EB), may_alia
 #define zip_hi FN(fc_zip_hi)
 #define evens FN(fc_evens)
 #define odds FN(fc_odds)
+#define some_evens FN(fc_some_evens)
+#define some_odds FN(fc_some_odds)
+#define sorted FN(fc_sorted)
 #define hsum FN(fc_hsum)
 #define transpose FN(fc_transpose)
 #define iota FN(fc_iota)
@@ -123,11 +126,29 @@ FC_INLINE void store_n(FC_T *p, int n, vec x) {
 #elif FC_BYTES == 64
   _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)x);
 #elif FC_BYTES == 32 && FC_F64
-  _mm256_maskstore_pd(p, _mm256_loadu_si256((const __m256i *)(fc_first_lanes + 16 - 2 * n)),
-                      (__m256d)x);
+  /* two pieces that may overlap: AMD's masked stores take a dozen cycles */
+  const __m256d y = (__m256d)x;
+  const __m128d low = _mm256_castpd256_pd128(y), high = _mm256_extractf128_pd(y, 1);
+  if (n == VL)
+    store(p, x);
+  else if (n >= 2) {
+    _mm_storeu_pd(p, low);
+    _mm_storeu_pd(p + n - 2, n == 2 ? low : _mm_shuffle_pd(low, high, 1));
+  } else if (n == 1)
+    _mm_store_sd(p, low);
 #elif FC_BYTES == 32
-  _mm256_maskstore_ps(p, _mm256_loadu_si256((const __m256i *)(fc_first_lanes + 16 - n)),
-                      (__m256)x);
+  const __m128 low = _mm256_castps256_ps128((__m256)x);
+  const __m256i last = _mm256_add_epi32(_mm256_set1_epi32(n >= 4 ? n - 4 : n - 2),
+                                        _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  const __m128 end = _mm256_castps256_ps128(_mm256_permutevar8x32_ps((__m256)x, last));
+  if (n >= 4) {
+    _mm_storeu_ps(p, low);
+    _mm_storeu_ps(p + n - 4, end);
+  } else if (n >= 2) {
+    _mm_storel_pi((__m64 *)p, low);
+    _mm_storel_pi((__m64 *)(p + n - 2), end);
+  } else if (n == 1)
+    _mm_store_ss(p, low);
 #else
   FC_T lane[VL];
   store(lane, x);
@@ -164,8 +185,34 @@ FC_INLINE void store_n(FC_T *p, int n, vec x) {
 
 FC_INLINE vec zip_lo(vec a, vec b) { return __builtin_shufflevector(a, b, FC_ZIP_LO); }
 FC_INLINE vec zip_hi(vec a, vec b) { return __builtin_shufflevector(a, b, FC_ZIP_HI); }
-FC_INLINE vec evens(vec a, vec b) { return __builtin_shufflevector(a, b, FC_EVENS); }
-FC_INLINE vec odds(vec a, vec b) { return __builtin_shufflevector(a, b, FC_ODDS); }
+/* The even lanes, in an order that `sorted` undoes: AVX2 has no shuffle of two whole vectors. */
+FC_INLINE vec some_evens(vec a, vec b) {
+#if FC_BYTES == 32 && FC_F64
+  return (vec)_mm256_unpacklo_pd((__m256d)a, (__m256d)b);
+#elif FC_BYTES == 32
+  return (vec)_mm256_shuffle_ps((__m256)a, (__m256)b, 0x88);
+#else
+  return __builtin_shufflevector(a, b, FC_EVENS);
+#endif
+}
+FC_INLINE vec some_odds(vec a, vec b) {
+#if FC_BYTES == 32 && FC_F64
+  return (vec)_mm256_unpackhi_pd((__m256d)a, (__m256d)b);
+#elif FC_BYTES == 32
+  return (vec)_mm256_shuffle_ps((__m256)a, (__m256)b, 0xdd);
+#else
+  return __builtin_shufflevector(a, b, FC_ODDS);
+#endif
+}
+FC_INLINE vec sorted(vec x) {
+#if FC_BYTES == 32
+  return (vec)_mm256_permute4x64_pd((__m256d)x, 0xd8);
+#else
+  return x;
+#endif
+}
+FC_INLINE vec evens(vec a, vec b) { return sorted(some_evens(a, b)); }
+FC_INLINE vec odds(vec a, vec b) { return sorted(some_odds(a, b)); }
 
 /* Rows become columns: VL rounds of a perfect shuffle, log2(VL) deep. */
 FC_INLINE void transpose(vec row[VL]) {

@@ -80,6 +80,12 @@ _CONV = {
     "depthwise": ((2, 5, 6, 9), (5, 1, 3, 3), 1, 1, 1, 5),
     "depthwise, stride": ((1, 5, 9, 11), (5, 1, 3, 5), 2, (1, 2), 1, 5),
     "depthwise, multiplier": ((1, 3, 6, 7), (6, 1, 3, 3), 1, "same", 1, 3),
+    # rows wide enough to be read where they lie, their border by columns or from strips
+    "depthwise, wide": ((1, 2, 9, 61), (2, 1, 3, 3), 1, 1, 1, 2),
+    "depthwise, wide, stride": ((1, 2, 9, 123), (2, 1, 3, 3), 2, 1, 1, 2),
+    "depthwise, wide, dilation": ((1, 2, 9, 67), (2, 1, 2, 3), (3, 1), (1, 2), (2, 3), 2),
+    "one channel, wide": ((1, 1, 6, 241), (2, 1, 5, 5), 1, 2, 1, 1),
+    "one channel, wide, stride": ((1, 1, 7, 461), (1, 1, 5, 5), 2, 2, 1, 1),
 }
 
 _POOL = {

@@ -1,164 +1,227 @@
 /* Convolution of one plane with one filter, pixels of a row in the lanes.
  *
- *   y[p][q] = bias + sum_{r < R, s < S} w[r][s] * x[p * stride + r][at[s] + q]     p < P, q < Q
+ *   y[p][q] = bias + sum_{r < R, s < S} w[r][s] * x[p * stride + r][at[s] + q * step]     p < P, q < Q
  *
- *   x   [(P - 1) * stride + R] rows x_pitch apart, as `split_rows` makes them: the pixels of a row lie
- *       in phases, so that those of neighbouring outputs are neighbours whatever the stride along the
- *       row.  Behind each at[s] as many are read as Q rounded up to whole vectors.
+ *   x   [(P - 1) * stride + R] pointers to rows, wherever they lie; of each the at[s] + Q * step
+ *       pixels are read, with Q rounded up to whole vectors where it is less than two
  *   at  [S] where the pixel of tap s for the first output lies in a row
  *   w   [R][S]
  *   y   [P] rows y_pitch apart, of Q pixels
  *
- * A tile is M rows by V vectors.  An input row is loaded once for all the output rows that it meets:
- * at stride 1 the loads are (M + R - 1) / (M R) of the products.  M * V accumulators, V inputs and one
- * weight have to fit in the registers.
+ * step is 1 or 2.  A tile is M rows by V vectors.  A row x is loaded once for all the rows of the tile that it meets;
+ * with a stride the rows of x, and those of w, fall into phases that do not meet.  M * V accumulators,
+ * V inputs and one weight have to fit in the registers.  Where P and Q are no multiples of the tile
+ * the last ones overlap those before: they come out the same again.
  */
+#if FC_ISA_TILE_M == 8 /* 32 registers */
+#define FC_DEPTHWISE_V 4
+#define FC_DEPTHWISE_V3 4
+#elif FC_ISA_TILE_M == 6 /* 16, and products that are fused */
+#define FC_DEPTHWISE_V 3
+#define FC_DEPTHWISE_V3 2
+#else
+#define FC_DEPTHWISE_V 2
+#define FC_DEPTHWISE_V3 2
+#endif
+
+/* one row of x, which the rows from m0 to m1 of the tile meet; w is where row 0 meets it */
+FC_INLINE void FN(fc_depthwise_row)(const int m0, const int m1, const int V, const ptrdiff_t S,
+                                    const ptrdiff_t step, const FC_T *x, const int32_t *at,
+                                    const FC_T *w, const ptrdiff_t w_row, vec acc[4][4]) {
+#pragma GCC unroll 3
+  for (ptrdiff_t s = 0; s < S; ++s) {
+    const FC_T *x_s = x + at[s];
+    vec x_v[4];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v)
+      if (step == 1)
+        x_v[v] = held(load(x_s + v * VL));
+      else
+        x_v[v] = some_evens(load(x_s + 2 * v * VL), load(x_s + (2 * v + 1) * VL));
+#pragma GCC unroll 4
+    for (int m = m0; m < m1; ++m) {
+      const vec w_s = splat(w[s - m * w_row]);
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) acc[m][v] += w_s * x_v[v];
+    }
+  }
+}
+
+/* M - 1 <= R / stride */
 FC_INLINE void FN(fc_depthwise_tile)(const int M, const int V, const ptrdiff_t stride,
-                                     const ptrdiff_t R, const ptrdiff_t S, ptrdiff_t q_left,
-                                     const FC_T *restrict x, ptrdiff_t x_pitch,
-                                     const int32_t *restrict at, const FC_T *restrict w, FC_T bias,
-                                     FC_T *restrict y, ptrdiff_t y_pitch) {
-  vec acc[7][4];
-#pragma GCC unroll 7
+                                     const ptrdiff_t step, const ptrdiff_t R, const ptrdiff_t S,
+                                     const FC_T *const *x, ptrdiff_t q, const int32_t *at, const FC_T *w, FC_T bias,
+                                     FC_T *restrict y, ptrdiff_t y_pitch, ptrdiff_t Q) {
+  vec acc[4][4];
+#pragma GCC unroll 4
   for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) acc[m][v] = splat(bias);
 
-#pragma GCC unroll 9
-  for (ptrdiff_t i = 0; i < (M - 1) * stride + R; ++i)
-    for (ptrdiff_t s = 0; s < S; ++s) {
-      const FC_T *x_s = x + i * x_pitch + at[s];
-      vec x_v[4];
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) x_v[v] = held(load(x_s + v * VL));
-#pragma GCC unroll 7
-      for (int m = 0; m < M; ++m) {
-        const ptrdiff_t r = i - m * stride;
-        if (r < 0 || r >= R) continue;
-        const vec w_s = splat(w[r * S + s]);
-#pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) acc[m][v] += w_s * x_v[v];
-      }
-    }
+#pragma GCC unroll 2
+  for (ptrdiff_t f = 0; f < stride; ++f) {
+    const ptrdiff_t taps = (R - f + stride - 1) / stride, w_row = stride * S;
+    const FC_T *const *x_f = x + f;
+    const FC_T *w_f = w + f * S;
+#define FC_ROW(j, m0, m1)                                                                        \
+  FN(fc_depthwise_row)(m0, m1, V, S, step, x_f[(j) * stride] + q * step, at, w_f + (j) * w_row,  \
+                       w_row, acc)
+#pragma GCC unroll 3
+    for (int j = 0; j < M - 1; ++j) FC_ROW(j, 0, j + 1);
+#pragma GCC unroll 2
+    for (ptrdiff_t j = M - 1; j < taps; ++j) FC_ROW(j, 0, M);
+#pragma GCC unroll 3
+    for (int j = 0; j < M - 1; ++j) FC_ROW(taps + j, j + 1, M);
+#undef FC_ROW
+  }
 
-  const ptrdiff_t last = q_left - (V - 1) * VL; /* pixels of the last vector */
-#pragma GCC unroll 7
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v)
+      if (step == 2) acc[m][v] = sorted(acc[m][v]);
+
+  const ptrdiff_t last = Q - q - (V - 1) * VL; /* pixels of the last vector */
+#pragma GCC unroll 4
   for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 4
-    for (int v = 0; v < V - 1; ++v) store(y + m * y_pitch + v * VL, acc[m][v]);
-    if (FC_LIKELY(last >= VL))
-      store(y + m * y_pitch + (V - 1) * VL, acc[m][V - 1]);
+    for (int v = 0; v < V - 1; ++v) store(y + m * y_pitch + q + v * VL, acc[m][v]);
+    FC_T *const y_last = y + m * y_pitch + q + (V - 1) * VL;
+    if (V > 2 || FC_LIKELY(last >= VL))
+      store(y_last, acc[m][V - 1]);
     else
-      store_n(y + m * y_pitch + (V - 1) * VL, (int)last, acc[m][V - 1]);
+      store_n(y_last, (int)last, acc[m][V - 1]);
   }
 }
 
-/* M rows, all columns */
-FC_INLINE void FN(fc_depthwise_rows)(const int M, const ptrdiff_t stride, const ptrdiff_t R,
-                                     const ptrdiff_t S, ptrdiff_t Q, const FC_T *x,
-                                     ptrdiff_t x_pitch, const int32_t *at, const FC_T *w, FC_T bias,
-                                     FC_T *y, ptrdiff_t y_pitch) {
-  ptrdiff_t q = 0;
+FC_INLINE void FN(fc_depthwise_rows)(const int M, const int V, const ptrdiff_t stride,
+                                     const ptrdiff_t step, const ptrdiff_t R, const ptrdiff_t S, ptrdiff_t P, ptrdiff_t Q,
+                                     const FC_T *const *x, const int32_t *at, const FC_T *w,
+                                     FC_T bias, FC_T *y, ptrdiff_t y_pitch) {
+  for (ptrdiff_t p = 0; p < P; p += M) {
+    if (p > P - M) p = P - M;
+    ptrdiff_t q = 0;
 #define FC_COLUMNS(V)                                                                            \
-  FN(fc_depthwise_tile)(M, V, stride, R, S, Q - q, x + q, x_pitch, at, w, bias, y + q, y_pitch)
-#if FC_ISA_TILE_M == 8 /* 32 registers */
-  for (; Q - q > 3 * VL; q += 4 * VL) FC_COLUMNS(4);
-#endif
-  for (; Q - q > VL; q += 2 * VL) FC_COLUMNS(2);
-  if (q < Q) FC_COLUMNS(1);
+  FN(fc_depthwise_tile)(M, V, stride, step, R, S, x + p * stride, q, at, w, bias, y + p * y_pitch,     \
+                        y_pitch, Q)
+    for (; Q - q >= V * VL; q += V * VL) FC_COLUMNS(V);
+    for (; Q - q > VL; q += 2 * VL) {
+      if (q > Q - 2 * VL && q) q = Q - 2 * VL;
+      FC_COLUMNS(2);
+    }
+    if (q < Q) {
+      if (q) q = Q - VL;
+      FC_COLUMNS(1);
+    }
 #undef FC_COLUMNS
-}
-
-FC_INLINE void FN(fc_depthwise_of)(const ptrdiff_t stride, const ptrdiff_t R, const ptrdiff_t S,
-                                   ptrdiff_t P, ptrdiff_t Q, const FC_T *x, ptrdiff_t x_pitch,
-                                   const int32_t *at, const FC_T *w, FC_T bias, FC_T *y,
-                                   ptrdiff_t y_pitch) {
-  /* the last rows overlap those before where P is no multiple: they come out the same again */
-  if (Q <= VL && P >= 7) {
-    for (ptrdiff_t p = 0; p < P; p += 7) {
-      if (p > P - 7) p = P - 7;
-      FN(fc_depthwise_tile)(7, 1, stride, R, S, Q, x + p * stride * x_pitch, x_pitch, at, w, bias,
-                            y + p * y_pitch, y_pitch);
-    }
-  } else if (P >= 4) {
-    for (ptrdiff_t p = 0; p < P; p += 4) {
-      if (p > P - 4) p = P - 4;
-      FN(fc_depthwise_rows)(4, stride, R, S, Q, x + p * stride * x_pitch, x_pitch, at, w, bias,
-                            y + p * y_pitch, y_pitch);
-    }
-  } else {
-    for (ptrdiff_t p = 0; p < P; ++p)
-      FN(fc_depthwise_rows)(1, stride, R, S, Q, x + p * stride * x_pitch, x_pitch, at, w, bias,
-                            y + p * y_pitch, y_pitch);
   }
 }
 
-FC_KERNEL void FN(fc_depthwise_any) FC_DEPTHWISE_ARGS(FC_T) {
-  FN(fc_depthwise_of)(stride, kernel_h, kernel_w, P, Q, x, x_pitch, at, w, bias, y, y_pitch);
+/* the common sizes, their loops unrolled */
+FC_KERNEL void FN(fc_depthwise_3x3) FC_DEPTHWISE_ARGS(FC_T) {
+  (void)stride, (void)step, (void)kernel_h, (void)kernel_w;
+  FN(fc_depthwise_rows)(4, FC_DEPTHWISE_V3, 1, 1, 3, 3, P, Q, x, at, w, bias, y, y_pitch);
 }
 
-/* the common size with its loops unrolled */
-FC_KERNEL void FN(fc_depthwise_3x3) FC_DEPTHWISE_ARGS(FC_T) {
-  (void)stride, (void)kernel_h, (void)kernel_w;
-  FN(fc_depthwise_of)(1, 3, 3, P, Q, x, x_pitch, at, w, bias, y, y_pitch);
+FC_KERNEL void FN(fc_depthwise_3x3_s2) FC_DEPTHWISE_ARGS(FC_T) {
+  (void)stride, (void)step, (void)kernel_h, (void)kernel_w;
+  FN(fc_depthwise_rows)(2, FC_DEPTHWISE_V3, 2, 2, 3, 3, P, Q, x, at, w, bias, y, y_pitch);
 }
 
 FC_KERNEL void FN(fc_depthwise) FC_DEPTHWISE_ARGS(FC_T) {
-  if (stride == 1 && kernel_h == 3 && kernel_w == 3)
-    FN(fc_depthwise_3x3)(stride, kernel_h, kernel_w, P, Q, x, x_pitch, at, w, bias, y, y_pitch);
+  const int is_3x3 = kernel_h == 3 && kernel_w == 3;
+  const ptrdiff_t taps = kernel_h / stride; /* the fewest of a phase */
+#define FC_ROWS(M, V, step)                                                                      \
+  FN(fc_depthwise_rows)(M, V, stride, step, kernel_h, kernel_w, P, Q, x, at, w, bias, y, y_pitch)
+  if (is_3x3 && stride == 1 && step == 1 && P >= 4)
+    FN(fc_depthwise_3x3)(stride, step, kernel_h, kernel_w, P, Q, x, at, w, bias, y, y_pitch);
+  else if (is_3x3 && stride == 2 && step == 2 && P >= 2)
+    FN(fc_depthwise_3x3_s2)(stride, step, kernel_h, kernel_w, P, Q, x, at, w, bias, y, y_pitch);
+  else if (step == 2 && taps >= 1 && P >= 2)
+    FC_ROWS(2, 2, 2);
+  else if (step == 2)
+    FC_ROWS(1, 2, 2);
+  else if (taps >= 3 && P >= 4)
+    FC_ROWS(4, FC_DEPTHWISE_V, 1);
+  else if (taps >= 1 && P >= 2)
+    FC_ROWS(2, FC_DEPTHWISE_V, 1);
   else
-    FN(fc_depthwise_any)(stride, kernel_h, kernel_w, P, Q, x, x_pitch, at, w, bias, y, y_pitch);
+    FC_ROWS(1, FC_DEPTHWISE_V, 1);
+#undef FC_ROWS
 }
 
-/* Rows with zeros around them, each split into the phases of a stride.
+/* One column of it, pixel by pixel: at the border, where some taps lie beside the rows.
  *
- *   y[above + i][f][lead + j] = x[i][j * stride + f]     i < rows, f < stride, j * stride + f < n
- *   every other element of y is zero
+ *   y[p] = bias + sum_{r < R, s < S} w[r][s] * x[p * stride + r][at + s * dilation]     p < P
  *
- *   x  [rows] x_row apart, of n pixels      y  [above + rows + below][stride][phase]
- *
- * lead and phase are whole numbers of vectors; phase has room for lead and for the n / stride pixels of
- * a phase, rounded up to whole vectors.
+ *   x  as above; of each row the pixels of the taps are read      w  [R] rows w_row apart, of S
+ *   y  [P] y_pitch apart
  */
-FC_INLINE void FN(fc_zeros)(FC_T *y, FC_T *end) {
-  for (; y < end; y += VL) store(y, (vec){0});
+FC_INLINE void FN(fc_depthwise_pixels)(const int M, ptrdiff_t stride, ptrdiff_t dilation,
+                                       ptrdiff_t R, ptrdiff_t S, const FC_T *const *x, ptrdiff_t at,
+                                       const FC_T *w, ptrdiff_t w_row, FC_T bias, FC_T *y,
+                                       ptrdiff_t y_pitch) {
+  FC_T sum[8];
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) sum[m] = bias;
+  for (ptrdiff_t r = 0; r < R; ++r)
+    for (ptrdiff_t s = 0; s < S; ++s)
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) sum[m] += w[r * w_row + s] * x[m * stride + r][at + s * dilation];
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) y[m * y_pitch] = sum[m];
 }
 
+FC_KERNEL void FN(fc_depthwise_column) FC_DEPTHWISE_COLUMN_ARGS(FC_T) {
+  /* eight at a time hide the additions' latency; the last overlap those before */
+  const int many = P >= 8;
+  for (ptrdiff_t p = 0; p < P; p += many ? 8 : 1) {
+    if (many && p > P - 8) p = P - 8;
+#define FC_PIXELS(M)                                                                             \
+  FN(fc_depthwise_pixels)(M, stride, dilation, kernel_h, kernel_w, x + p * stride, at, w, w_row, \
+                          bias, y + p * y_pitch, y_pitch)
+    if (many)
+      FC_PIXELS(8);
+    else
+      FC_PIXELS(1);
+#undef FC_PIXELS
+  }
+}
+
+/* Rows split into the phases of a stride.
+ *
+ *   y[i][f][j] = x[i][j * stride + f]     i < rows, f < stride, j < n / stride rounded up to a vector;
+ *                                         zero where there is no such pixel
+ *
+ *   x  [rows] x_row apart, of n pixels      y  [rows][stride][phase]; the rest of a phase stays
+ *
+ * Stores are aligned where y is and phase is a whole number of vectors.
+ */
 FC_KERNEL void FN(fc_split_rows) FC_SPLIT_ROWS_ARGS(FC_T) {
-  const ptrdiff_t whole = ((n + stride - 1) / stride + VL - 1) / VL * VL;
-  FN(fc_zeros)(y, y + above * stride * phase);
-  y += above * stride * phase;
+  const ptrdiff_t length = (n + stride - 1) / stride;
   for (ptrdiff_t i = 0; i < rows; ++i, x += x_row, y += stride * phase) {
-    for (ptrdiff_t f = 0; f < stride; ++f) {
-      FN(fc_zeros)(y + f * phase, y + f * phase + lead);
-      FN(fc_zeros)(y + f * phase + lead + whole, y + (f + 1) * phase);
-    }
-    FC_T *to = y + lead;
+    ptrdiff_t j = 0;
     if (stride == 1) {
-      ptrdiff_t j = 0;
-      for (; j + VL <= n; j += VL) store(to + j, load(x + j));
-      if (j < n) store(to + j, load_n(x + j, (int)(n - j), (vec){0}));
+      for (; j + VL <= n; j += VL) store(y + j, load(x + j));
+      if (j < n) store(y + j, load_n(x + j, (int)(n - j), (vec){0}));
     } else if (stride == 2) {
-      ptrdiff_t j = 0;
+      vec a, b;
       for (; 2 * (j + VL) <= n; j += VL) {
-        const vec a = load(x + 2 * j), b = load(x + 2 * j + VL);
-        store(to + j, evens(a, b));
-        store(to + phase + j, odds(a, b));
+        a = load(x + 2 * j), b = load(x + 2 * j + VL);
+        store(y + j, evens(a, b));
+        store(y + phase + j, odds(a, b));
       }
       if (2 * j < n) {
-        vec a, b;
         FN(fc_load_pairs)(x + 2 * j, (int)(n - 2 * j), &a, &b);
-        store(to + j, evens(a, b));
-        store(to + phase + j, odds(a, b));
+        store(y + j, evens(a, b));
+        store(y + phase + j, odds(a, b));
       }
     } else {
-      for (ptrdiff_t f = 0; f < stride; ++f) {
-        FC_T *const to_f = to + f * phase;
-        for (ptrdiff_t j = 0; j < whole; ++j) to_f[j] = j * stride + f < n ? x[j * stride + f] : 0;
-      }
+      for (; j < (length + VL - 1) / VL * VL; ++j)
+        for (ptrdiff_t f = 0; f < stride; ++f)
+          y[f * phase + j] = j * stride + f < n ? x[j * stride + f] : 0;
     }
   }
-  FN(fc_zeros)(y, y + below * stride * phase);
 }
 
 /* A row out of the phases of a stride: what split_rows takes apart.
@@ -179,8 +242,13 @@ FC_KERNEL void FN(fc_merge_rows) FC_MERGE_ROWS_ARGS(FC_T) {
     for (; j < n; j += 2 * VL, k += VL) {
       const vec a = load(x + k), b = load(x + x_pitch + k);
       const int rest = n - j < 2 * VL ? (int)(n - j) : 2 * VL, low = rest < VL ? rest : VL;
-      store_n(y + j, low, zip_lo(a, b));
-      store_n(y + j + low, rest - low, zip_hi(a, b));
+      if (rest == 2 * VL) {
+        store(y + j, zip_lo(a, b));
+        store(y + j + VL, zip_hi(a, b));
+      } else {
+        store_n(y + j, low, zip_lo(a, b));
+        store_n(y + j + low, rest - low, zip_hi(a, b));
+      }
     }
     return;
   }

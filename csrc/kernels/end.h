@@ -20,6 +20,9 @@
 #undef zip_hi
 #undef evens
 #undef odds
+#undef some_evens
+#undef some_odds
+#undef sorted
 #undef hsum
 #undef transpose
 #undef iota

@@ -367,56 +367,67 @@ static void OF(check_patches)(const char *isa, const OF(fc_kernels) * f) {
   free(x), free(wanted), free(y), free(taken), free(expected);
 }
 
-/* Rows split into the phases of a stride, and one filter over them. */
+/* Rows split into the phases of a stride, and one filter over rows at random places. */
 static void OF(check_depthwise)(const char *isa, const OF(fc_kernels) * f) {
   const int lanes = f->lanes;
-  const ptrdiff_t R = between(0, 1) ? 3 : between(1, 6), S = between(0, 1) ? 3 : between(1, 6);
-  const ptrdiff_t stride = between(1, 3), step = between(1, 3), left = between(0, 2 * lanes);
+  const ptrdiff_t R = between(0, 1) ? 3 : between(1, 9), S = between(0, 1) ? 3 : between(1, 6);
+  const ptrdiff_t stride = between(1, 3), stride_h = between(1, 3), dilation = between(1, 2);
   const ptrdiff_t P = between(1, 17), Q = lanes * between(0, 5) + between(1, lanes);
-  const ptrdiff_t rows = (P - 1) * step + R, n = between(1, stride * (Q - 1) + S);
-  const ptrdiff_t whole = (Q + lanes - 1) / lanes * lanes;
-  const ptrdiff_t lead = (left + stride * lanes - 1) / (stride * lanes) * lanes;
-  ptrdiff_t phase = S - 1 > left ? (S - 1 - left) / stride + whole : whole;
-  if (phase < (n + stride - 1) / stride) phase = (n + stride - 1) / stride;
-  phase = lead + (phase + lanes - 1) / lanes * lanes;
-  const ptrdiff_t pitch = stride * phase, x_row = between(0, 1) ? n + between(0, 3) : -n;
-  const ptrdiff_t above = between(0, rows), inside = between(0, rows - above);
-  const ptrdiff_t first = x_row < 0 && inside ? (inside - 1) * n : 0;
-  T *x = OF(integers)(inside ? (inside - 1) * (x_row < 0 ? n : x_row) + n : 0);
+  const ptrdiff_t rows = (P - 1) * stride_h + R;
+  const ptrdiff_t read = Q > 2 * lanes ? Q : (Q + lanes - 1) / lanes * lanes;
+  const ptrdiff_t n = read * stride + (S - 1) * dilation + between(0, 2 * lanes);
+  const ptrdiff_t length = (n + stride - 1) / stride, whole = (length + lanes - 1) / lanes * lanes;
+  const ptrdiff_t phase = whole + between(0, 3), pitch = stride * phase, y_pitch = Q + between(0, 3);
+  const ptrdiff_t x_row = between(0, 1) ? n + between(0, 3) : -n;
+  const ptrdiff_t last = x_row < 0 ? (rows - 1) * n : 0;
+  T *x = OF(integers)((rows - 1) * (x_row < 0 ? n : x_row) + n);
   T *split = OF(integers)(rows * pitch), *wanted = OF(copy)(split, rows * pitch);
   for (ptrdiff_t i = 0; i < rows; ++i)
-    for (ptrdiff_t j = 0; j < pitch; ++j) {
-      const ptrdiff_t from = (j % phase - lead) * stride + j / phase;
-      const int zero = i < above || i >= above + inside || j % phase < lead || from >= n;
-      wanted[i * pitch + j] = zero ? 0 : x[first + (i - above) * x_row + from];
-    }
-  f->split_rows(above, inside, rows - above - inside, n, stride, lead, x + first, x_row, split, phase);
+    for (ptrdiff_t f_ = 0; f_ < stride; ++f_)
+      for (ptrdiff_t j = 0; j < whole; ++j) {
+        const ptrdiff_t from = j * stride + f_;
+        wanted[(i * stride + f_) * phase + j] = from < n ? x[last + i * x_row + from] : 0;
+      }
+  f->split_rows(rows, n, stride, x + last, x_row, split, phase);
   OF(same)(isa, "split_rows", split, wanted, rows * pitch);
 
-  const ptrdiff_t y_pitch = Q + between(0, 3), n_y = (P - 1) * y_pitch + Q;
+  const ptrdiff_t n_y = (P - 1) * y_pitch + Q;
   T *w = OF(integers)(R * S), *y = OF(integers)(n_y), *expected = OF(copy)(y, n_y);
-  int32_t *at = room(S * 4);
-  ptrdiff_t last = 0;
-  for (ptrdiff_t s = 0; s < S; ++s) {
-    const ptrdiff_t far = s - left + stride * lead; /* not negative */
-    at[s] = (int32_t)(far % stride * phase + far / stride);
-    if (at[s] + whole > last) last = at[s] + whole;
-  }
   for (ptrdiff_t p = 0; p < P; ++p)
     for (ptrdiff_t q = 0; q < Q; ++q) {
       T sum = 3;
       for (ptrdiff_t r = 0; r < R; ++r)
-        for (ptrdiff_t s = 0; s < S; ++s) {
-          const ptrdiff_t i = p * step + r - above, j = q * stride + s - left;
-          if (i >= 0 && i < inside && j >= 0 && j < n) sum += w[r * S + s] * x[first + i * x_row + j];
-        }
+        for (ptrdiff_t s = 0; s < S; ++s)
+          sum += w[r * S + s] * x[last + (p * stride_h + r) * x_row + q * stride + s * dilation];
       expected[p * y_pitch + q] = sum;
     }
-  /* as much of the last row as may be read */
-  T *read = OF(copy)(split, (rows - 1) * pitch + last);
-  f->depthwise(step, R, S, P, Q, read, pitch, at, w, 3, y, y_pitch);
-  OF(same)(isa, "depthwise", y, expected, n_y);
-  free(x), free(split), free(wanted), free(w), free(y), free(expected), free(at), free(read);
+  /* as they lie, where the kernel takes the stride; else by its phases */
+  for (int phases = stride > 2; phases < 2; ++phases) {
+    const ptrdiff_t step = phases ? 1 : stride;
+    int32_t *at = room(S * 4);
+    ptrdiff_t reach = 0;
+    for (ptrdiff_t s = 0; s < S; ++s) {
+      at[s] = (int32_t)(s * dilation);
+      if (phases) at[s] = (int32_t)(s * dilation % stride * phase + s * dilation / stride);
+      if (at[s] > reach) reach = at[s];
+    }
+    /* of each row as much as may be read */
+    T **row = room(rows * (ptrdiff_t)sizeof *row);
+    for (ptrdiff_t i = 0; i < rows; ++i)
+      row[i] = OF(copy)(phases ? split + i * pitch : x + last + i * x_row, reach + read * step);
+    f->depthwise(stride_h, step, R, S, P, Q, (const T *const *)row, at, w, 3, y, y_pitch);
+    OF(same)(isa, "depthwise", y, expected, n_y);
+    if (!phases) { /* a column of it, wrong before */
+      const ptrdiff_t q = between(0, (int)Q - 1);
+      for (ptrdiff_t p = 0; p < P; ++p) y[p * y_pitch + q] = (T)NAN;
+      f->depthwise_column(stride_h, dilation, R, S, P, (const T *const *)row, q * stride, w, S, 3, y + q,
+                          y_pitch);
+      OF(same)(isa, "depthwise_column", y, expected, n_y);
+    }
+    for (ptrdiff_t i = 0; i < rows; ++i) free(row[i]);
+    free(at), free(row);
+  }
+  free(x), free(split), free(wanted), free(w), free(y), free(expected);
 }
 
 /* A row out of its phases. */

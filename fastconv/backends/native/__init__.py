@@ -161,12 +161,14 @@ def _depthwise_input(spec, grad_output, weight, out):
     _run(_conv.depthwise_input, spec.geometry, grad_output, parts, out)
 
 
+def _depthwise_weight(spec, input, grad_output, out):
+    _run(_conv.depthwise_weight, spec.geometry, input, grad_output, out)
+
+
 def _one_channel(spec):
     """Why a convolution does not go plane by plane."""
     if spec.C != spec.groups:
         return f"a group has {spec.C // spec.groups} input channels, not 1"
-    if spec.dilation != (1, 1):
-        return f"the dilation is {spec.dilation}, not 1"
     return None
 
 
@@ -174,6 +176,8 @@ def _one_filter(spec):
     """Why its gradient with respect to the input does not."""
     if spec.K != spec.groups:
         return f"a channel has {spec.K // spec.groups} filters, not 1"
+    if spec.dilation != (1, 1) and spec.stride != (1, 1):
+        return f"the stride is {spec.stride} and the dilation {spec.dilation}: one has to be 1"
     return _one_channel(spec)
 
 
@@ -222,6 +226,14 @@ _DEPTHWISE = (
         _one_filter,
         _costs.depthwise("conv2d_input"),
         _depthwise_input,
+    ),
+    Impl(
+        "conv2d_weight",
+        "depthwise",
+        "native",
+        _one_channel,
+        _costs.depthwise("conv2d_weight"),
+        _depthwise_weight,
     ),
 )
 

@@ -52,3 +52,11 @@ def depthwise_input(
     isa: int,
     threads: int,
 ) -> None: ...
+def depthwise_weight(
+    geometry: tuple[int, ...],
+    x: np.ndarray,
+    grad_output: np.ndarray,
+    out: np.ndarray,
+    isa: int,
+    threads: int,
+) -> None: ...

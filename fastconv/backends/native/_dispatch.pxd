@@ -59,11 +59,14 @@ cdef extern from "fastconv.h" nogil:
                               ptrdiff_t) noexcept nogil
         void (*pack)(int, ptrdiff_t, const float*, ptrdiff_t, const int32_t*, float*,
                      ptrdiff_t) noexcept nogil
-        void (*depthwise)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*,
-                          ptrdiff_t, const int32_t*, const float*, float, float*,
+        void (*depthwise)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
+                          const float**, const int32_t*, const float*, float, float*,
                           ptrdiff_t) noexcept nogil
-        void (*split_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
-                           const float*, ptrdiff_t, float*, ptrdiff_t) noexcept nogil
+        void (*depthwise_column)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
+                                 const float**, ptrdiff_t, const float*, ptrdiff_t, float, float*,
+                                 ptrdiff_t) noexcept nogil
+        void (*split_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, float*,
+                           ptrdiff_t) noexcept nogil
         void (*merge_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t,
                            float*) noexcept nogil
         void (*sum_lanes)(ptrdiff_t, const float*, float*) noexcept nogil
@@ -117,11 +120,14 @@ cdef extern from "fastconv.h" nogil:
                               ptrdiff_t) noexcept nogil
         void (*pack)(int, ptrdiff_t, const double*, ptrdiff_t, const int32_t*, double*,
                      ptrdiff_t) noexcept nogil
-        void (*depthwise)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*,
-                          ptrdiff_t, const int32_t*, const double*, double, double*,
+        void (*depthwise)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
+                          const double**, const int32_t*, const double*, double, double*,
                           ptrdiff_t) noexcept nogil
-        void (*split_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
-                           const double*, ptrdiff_t, double*, ptrdiff_t) noexcept nogil
+        void (*depthwise_column)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
+                                 const double**, ptrdiff_t, const double*, ptrdiff_t, double, double*,
+                                 ptrdiff_t) noexcept nogil
+        void (*split_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, double*,
+                           ptrdiff_t) noexcept nogil
         void (*merge_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t,
                            double*) noexcept nogil
         void (*sum_lanes)(ptrdiff_t, const double*, double*) noexcept nogil
