@@ -22,7 +22,7 @@ from libc.stdint cimport int32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from fastconv.backends.native._dispatch cimport fc_isa, isa_table
+from fastconv.backends.native._dispatch cimport FC_PANEL_M, FC_WINOGRAD_STRIP, fc_isa, isa_table
 
 ctypedef fused real:
     float
@@ -1344,3 +1344,8 @@ include "_block.pxi"
 # --- one input channel a group --------------------------------------------------------------------
 
 include "_depthwise.pxi"
+
+
+# --- 3x3 kernels by Winograd's algorithm -----------------------------------------------------------
+
+include "_winograd.pxi"
