@@ -13,8 +13,8 @@
 
 cdef enum:
     V_BYTES = 1572864           # transformed inputs of a block
-    V_MOST_BYTES = 4194304      # the same where many channels would leave few tiles
-    FEW_TILES = 48              # below: reading the weights costs more than using them
+    V_MOST_BYTES = 5242880      # the same where many channels would leave few tiles
+    FEW_TILES = 64              # below: reading the weights costs more than using them
     WEIGHT_CHANNELS = 16        # channels of weights transformed at a time
 
 
@@ -129,6 +129,8 @@ cdef void winograd_plan(WinogradPlan* plan, const Geometry* g, int threads) noex
     if plan.n_blocks > 1:       # as many for each thread
         plan.n_blocks = ceil_div(plan.n_blocks, threads) * threads
     plan.block = imax(ceil_div(plan.tiles, plan.n_blocks), 1)
+    if plan.block > plan.tiles_w:   # whole rows of tiles: each stages what the next one needs, too
+        plan.block = ceil_div(plan.block, plan.tiles_w) * plan.tiles_w
     plan.n_blocks = ceil_div(plan.tiles, plan.block)
     plan.v_pitch = odd_lines(plan.block * plan.v_tile, item)
     plan.z_pitch = odd_lines(plan.block * plan.panel, item)
@@ -413,10 +415,28 @@ cdef inline ptrdiff_t winograd_pieces(const WinogradPlan* plan, ptrdiff_t parts,
 
 # --- what Python calls ---------------------------------------------------------------------------
 
+cdef extern from *:
+    """
+    #if defined(__linux__)
+    #include <sys/mman.h>
+    /* A first touch of 4 KiB costs a microsecond, and its entry in the TLB. */
+    static void fc_huge_pages(void* p, size_t size) { madvise(p, size, MADV_HUGEPAGE); }
+    #else
+    static void fc_huge_pages(void* p, size_t size) { (void)p; (void)size; }
+    #endif
+    """
+    void fc_huge_pages(void*, size_t) noexcept nogil
+
+
+cdef enum:
+    HUGE_PAGE = 2097152
+
+
 cdef class WinogradWeights:
     """U of some weights, for inputs of any size."""
 
     cdef char* memory
+    cdef char* first
     cdef WinogradPlan plan
     cdef int isa
     cdef readonly size_t nbytes
@@ -424,8 +444,17 @@ cdef class WinogradWeights:
     def __dealloc__(self):
         free(self.memory)
 
-    cdef char* aligned(self) noexcept:
-        return self.memory + (-<size_t>self.memory) % CACHE_LINE
+    cdef int reserve(self, size_t size) except -1:
+        cdef size_t unit = HUGE_PAGE if size > 2 * HUGE_PAGE else CACHE_LINE
+        self.nbytes = size
+        size = (size + unit - 1) // unit * unit
+        self.memory = <char*>malloc(size + unit)
+        if self.memory == NULL:
+            raise MemoryError(f"no memory for {self.nbytes} bytes of weights")
+        self.first = self.memory + (-<size_t>self.memory) % unit
+        if unit == HUGE_PAGE:
+            fc_huge_pages(self.first, size)
+        return 0
 
 
 cdef WinogradWeights winograd_pack_of(tuple fields, const real[:, :, :, ::1] w, int m, bint turned,
@@ -437,16 +466,13 @@ cdef WinogradWeights winograd_pack_of(tuple fields, const real[:, :, :, ::1] w, 
     cdef ptrdiff_t items = plan.groups * plan.panels, item
     cdef size_t each = rounded(9 * WEIGHT_CHANNELS * plan.lanes * sizeof(real))
     packed.plan, packed.isa = plan, isa_index
-    packed.nbytes = items * plan.u_size
-    packed.memory = <char*>malloc(packed.nbytes + CACHE_LINE)
-    if packed.memory == NULL:
-        raise MemoryError(f"no memory for {packed.nbytes} bytes of weights")
+    packed.reserve(items * plan.u_size)
     if g.filters * g.channels // g.groups * 9 < SERIAL_FLOPS // 100:
         threads = 1
     threads = <int>imin(threads, items)
     cdef Workspace space = take_workspace(threads * each)
     cdef char* scratch = space.aligned()
-    cdef char* u = packed.aligned()
+    cdef char* u = packed.first
     cdef const real* first = &w[0, 0, 0, 0]
     with nogil:
         for item in prange(items, num_threads=threads, schedule="static"):
@@ -473,7 +499,7 @@ cdef int winograd_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :,
                 or packed.plan.item != plan.item or packed.plan.groups != plan.groups
                 or packed.plan.channels != plan.channels or packed.plan.filters != plan.filters):
             raise ValueError("packed: expected weights packed for this convolution and ISA")
-        plan.u = packed.aligned()
+        plan.u = packed.first
     else:
         plan.w = &w[0, 0, 0, 0]
     plan.x, plan.out, plan.activation = &x[0, 0, 0, 0], &out[0, 0, 0, 0], activation
