@@ -6,6 +6,7 @@ environment variable        meaning
 ``FASTCONV_BACKEND``        backend when a call names none: one of `BACKENDS`
 ``FASTCONV_ISA``            instruction set of the native backend, out of those built
 ``FASTCONV_NUM_THREADS``    threads of one call; default: the CPUs this process may use
+``FASTCONV_WINOGRAD``       "auto", "precise" or "never", see `using`; default: "auto"
 ``FASTCONV_DATA``           folder searched first for data sets (read by `datasets`)
 ==========================  ===========================================================
 
@@ -35,7 +36,8 @@ __all__ = [
 ]
 
 BACKENDS = ("native", "numba", "reference")
-METHODS = ("auto", "direct", "im2col", "pointwise", "depthwise")
+METHODS = ("auto", "direct", "im2col", "pointwise", "depthwise", "winograd")
+WINOGRAD = ("auto", "precise", "never")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Settings:
     method: str
     isa: str | None
     num_threads: int
+    winograd: str
 
 
 # what the `using` blocks round the running code change
@@ -107,6 +110,9 @@ def _from_environment() -> Settings:
         method="auto",
         isa=_valid_isa("FASTCONV_ISA", environment.get("FASTCONV_ISA")),
         num_threads=threads,
+        winograd=_one_of(
+            "FASTCONV_WINOGRAD", environment.get("FASTCONV_WINOGRAD", WINOGRAD[0]), WINOGRAD
+        ),
     )
     return _process
 
@@ -159,10 +165,16 @@ class using(ContextDecorator):  # noqa: N801  (used as a function: `with using(.
     backend : str, optional
         "native", "numba" or "reference".
     method : str, optional
-        "auto", "direct", "im2col" or "pointwise", for convolutions.
+        One of `METHODS`, for convolutions.
     isa : str, optional
         An instruction set of the native backend, see `show_config`.
     num_threads : int, optional
+    winograd : str, optional
+        Whether 3x3 convolutions with stride 1 may be computed by Winograd's algorithm, which is two
+        to three times as fast and rounds more: its largest error is up to 16 times that of a direct
+        sum ("auto"); up to 4 times, with smaller tiles ("precise"); or it is never used ("never").
+        float64, and with it integers, always gets the smaller tiles, with which whole numbers stay
+        exact. A NaN or an infinity in the input spreads over its tiles, of 4x4 or 2x2 outputs.
 
     Raises
     ------
@@ -178,7 +190,7 @@ class using(ContextDecorator):  # noqa: N801  (used as a function: `with using(.
     9.0
     """
 
-    def __init__(self, *, backend=None, method=None, isa=None, num_threads=None):
+    def __init__(self, *, backend=None, method=None, isa=None, num_threads=None, winograd=None):
         self._changes = {}
         if backend is not None:
             self._changes["backend"] = _one_of("backend", backend, BACKENDS)
@@ -188,6 +200,8 @@ class using(ContextDecorator):  # noqa: N801  (used as a function: `with using(.
             self._changes["isa"] = _valid_isa("isa", isa)
         if num_threads is not None:
             self._changes["num_threads"] = _thread_count("num_threads", num_threads)
+        if winograd is not None:
+            self._changes["winograd"] = _one_of("winograd", winograd, WINOGRAD)
         self._tokens = []
 
     def _recreate_cm(self):
@@ -285,6 +299,7 @@ def config() -> dict[str, object]:
         report["isa"] = settings.isa or native.available_isas()[0]
         report["isa available"] = list(native.available_isas())
         report["isa built"] = list(native.isa_names())
+        report["winograd"] = settings.winograd
         report["openmp"] = native.openmp_runtime()
         report["compiler"] = native.compiler()
     return report

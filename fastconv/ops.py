@@ -98,7 +98,7 @@ def conv2d(
         Of input and output; the weight stays as it is.
     activation : {None, "relu", "sigmoid", "tanh"}
         Applied to the result while it is in the cache.
-    method : {"auto", "direct", "im2col", "pointwise"}
+    method : {"auto", "direct", "im2col", "pointwise", "depthwise", "winograd"}
     backend : {"native", "numba", "reference"}, optional
     out : array, optional
         Where the result goes; it may overlap the inputs.

@@ -150,7 +150,7 @@ def choose(op: str, spec: Any, method: str = "auto", backend: str | None = None)
     settings = current()
     if method == "auto" and settings.method != "auto":
         method = _block_method(op, settings.method)
-    return _choose(op, spec, method, backend or settings.backend, settings.isa)
+    return _choose(op, spec, method, backend or settings.backend, settings.isa, settings.winograd)
 
 
 def _block_method(op: str, method: str) -> str:
@@ -179,8 +179,8 @@ def _offer(op: str, spec: Any, backend: str, method: str, isa: str | None) -> Im
 
 
 @lru_cache(maxsize=4096)
-def _choose(op: str, spec: Any, method: str, backend: str, isa: str | None) -> Impl:
-    # `isa` is part of the key because the costs depend on its vectors
+def _choose(op: str, spec: Any, method: str, backend: str, isa: str | None, winograd: str) -> Impl:
+    # `isa` is part of the key because the costs depend on its vectors, `winograd` because it forbids
     candidates = _rows(_known_backend(backend)).get(op, ())
     if method == "auto":
         usable = [row for row in candidates if row.supports(spec) is None]

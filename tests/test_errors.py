@@ -468,7 +468,7 @@ ERRORS = {
     "using, method": (
         lambda: fc.using(method="fast"),
         ValueError,
-        "method: expected one of auto, direct, im2col, pointwise, depthwise, got 'fast'",
+        "method: expected one of auto, direct, im2col, pointwise, depthwise, winograd, got 'fast'",
     ),
     "no such name": (
         lambda: fc.conv4d,

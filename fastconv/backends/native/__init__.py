@@ -12,6 +12,7 @@ import numpy as np
 
 from fastconv import config
 from fastconv._threads import usable
+from fastconv.backends.native import _winograd
 from fastconv.registry import Impl
 
 
@@ -249,6 +250,68 @@ _DEPTHWISE = (
 )
 
 
+def _winograd_tile(op, spec):
+    """m of the m x m outputs that a tile of Winograd's algorithm makes."""
+    return _winograd.choose_tile(op, spec, config.current().winograd, tiles()[spec.dtype.name])
+
+
+def _no_winograd(spec):
+    return _winograd.reason(spec, config.current().winograd)
+
+
+def _winograd_conv2d(spec, input, weight, bias, out, activation, packed=None):
+    m = _winograd_tile("conv2d", spec)
+    number = ACTIVATIONS[activation]
+    _conv.winograd(spec.geometry, input, weight, packed, bias, out, number, m, False, *_how())
+
+
+def _winograd_input(spec, grad_output, weight, out):
+    m = _winograd_tile("conv2d_input", spec)
+    _conv.winograd(spec.geometry, grad_output, weight, None, None, out, 0, m, True, *_how())
+
+
+def _winograd_pack(spec, weight):
+    """The weight's transforms, for inputs of any size that get the same tile."""
+    return _conv.winograd_pack(
+        spec.geometry, weight, _winograd_tile("conv2d", spec), False, *_how()
+    )
+
+
+def _winograd_packing_key(spec):
+    return _how()[0], _winograd_tile("conv2d", spec)
+
+
+def _winograd_cost(op):
+    def cost(spec):
+        m = _winograd_tile(op, spec)
+        flops, rate, moved, packing = _winograd.work(op, spec, m, tiles()[spec.dtype.name])
+        # two vector operations in a cycle
+        return 2 * (flops / rate + moved + packing)
+
+    return cost
+
+
+def _winograd_pack_cost(spec):
+    m = _winograd_tile("conv2d", spec)
+    return 2 * _winograd.work("conv2d", spec, m, tiles()[spec.dtype.name])[3]
+
+
+def _winograd_note(op):
+    def note(spec):
+        m = _winograd_tile(op, spec)
+        return f"works in tiles of {m}x{m}: errors up to {_winograd.ERROR[m]} times a direct sum's"
+
+    return note
+
+
+_WINOGRAD = tuple(
+    Impl(
+        op, "winograd", "native", _no_winograd, _winograd_cost(op), run, note=_winograd_note(op)
+    )
+    for op, run in (("conv2d", _winograd_conv2d), ("conv2d_input", _winograd_input))
+)
+
+
 def _extreme_pool2d(minimum):
     def run(spec, input, out, indices):
         _planes.extreme_pool2d(minimum, spec.geometry, input, out, indices, *_how())
@@ -399,4 +462,4 @@ _BLOCKS = tuple(
     )
 )
 
-ROWS = _CONV + _DEPTHWISE + _PLANES + _BLOCKS
+ROWS = _CONV + _DEPTHWISE + _WINOGRAD + _PLANES + _BLOCKS
