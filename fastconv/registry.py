@@ -180,7 +180,7 @@ def _offer(op: str, spec: Any, backend: str, method: str, isa: str | None) -> Im
 
 @lru_cache(maxsize=4096)
 def _choose(op: str, spec: Any, method: str, backend: str, isa: str | None, winograd: str) -> Impl:
-    # `isa` is part of the key because the costs depend on its vectors, `winograd` because it forbids
+    # `isa` is part of the key because costs depend on its vectors, `winograd` because it forbids
     candidates = _rows(_known_backend(backend)).get(op, ())
     if method == "auto":
         usable = [row for row in candidates if row.supports(spec) is None]

@@ -1,9 +1,9 @@
 """Make the numbers of ``csrc/kernels/winograd.h`` from the points of interpolation.
 
-Run from the repository: ``python scripts/winograd.py``. Everything is computed in fractions, and the
-identity behind F(m, 3) is proved before anything is printed: both sides are linear in the filter and
-in the input, so it is enough that they agree on unit vectors. `tests/test_winograd.py` compares the
-header with what this makes.
+Run from the repository: ``python scripts/winograd.py``. Everything is computed in fractions, and
+the identity behind F(m, 3) is proved before anything is printed: both sides are linear in the
+filter and in the input, so it is enough that they agree on unit vectors. `tests/test_winograd.py`
+compares the header with what this makes.
 """
 
 from fractions import Fraction

@@ -297,7 +297,9 @@ def slack(row, spec):
         from fastconv.backends.native import _winograd
 
         setting = config.current().winograd
-        return _winograd.ERROR[_winograd.choose_tile(row.op, spec, setting, tiles()[spec.dtype.name])]
+        return _winograd.ERROR[
+            _winograd.choose_tile(row.op, spec, setting, tiles()[spec.dtype.name])
+        ]
     return 1
 
 

@@ -110,7 +110,9 @@ def test_conv2d_with_activation(row, spec, activation, rng):
 @pytest.mark.parametrize("row, spec", cases([r for r in FAST_ROWS if r.op == "conv2d"], few))
 def test_conv2d_without_bias(row, spec, rng):
     x, w, _ = operands("conv2d", spec, rng, helpers.integers)
-    check(row, spec, (x, w, np.zeros(spec.K, spec.dtype)), call(row, spec, (x, w, None)), exact(row))
+    check(
+        row, spec, (x, w, np.zeros(spec.K, spec.dtype)), call(row, spec, (x, w, None)), exact(row)
+    )
 
 
 EXTREMES = [r for r in FAST_ROWS if r.op in ("max_pool2d", "min_pool2d")]

@@ -114,9 +114,7 @@ def test_errors_stay_within_the_documented_bound(m, channels, name, rng):
     exact = direct(x.astype("f8"), w.astype("f8"))
     y = np.empty(spec.output_shape, "f4")
     for isa in ISAS:
-        _conv.winograd(
-            spec.geometry, x, w, None, None, y, 0, m, False, native.ISA_INDEX[isa], 1
-        )
+        _conv.winograd(spec.geometry, x, w, None, None, y, 0, m, False, native.ISA_INDEX[isa], 1)
         assert within(y, direct(x, w), exact, _winograd.ERROR[m])
 
 
@@ -178,9 +176,7 @@ def test_on_integers(m, shape, isa, rng):
     """Exact with tiles of 2x2, and with those of 4x4 to nine digits."""
     x_shape, w_shape, padding, groups = SHAPES[shape]
     spec = conv_spec(x_shape, w_shape, 1, padding, 1, groups, np.dtype("f8"))
-    x, dy, w = (
-        rng.integers(-4, 5, s).astype(float) for s in (x_shape, spec.output_shape, w_shape)
-    )
+    x, dy, w = (rng.integers(-4, 5, s).astype(float) for s in (x_shape, spec.output_shape, w_shape))
     bias = rng.integers(-4, 5, spec.K).astype(float)
     how = {"padding": padding, "groups": groups, "method": "im2col"}
     y = run(spec, x, w, m, isa, 2, bias=bias, activation=1)

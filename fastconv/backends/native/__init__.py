@@ -305,9 +305,7 @@ def _winograd_note(op):
 
 
 _WINOGRAD = tuple(
-    Impl(
-        op, "winograd", "native", _no_winograd, _winograd_cost(op), run, note=_winograd_note(op)
-    )
+    Impl(op, "winograd", "native", _no_winograd, _winograd_cost(op), run, note=_winograd_note(op))
     for op, run in (("conv2d", _winograd_conv2d), ("conv2d_input", _winograd_input))
 )
 

@@ -1,14 +1,14 @@
 """What Winograd's convolution costs, with tiles of 2x2 and of 4x4 outputs, and which one is taken.
 
-A tile of m x m outputs takes (m + 2)^2 products for each pair of channels instead of 9 m^2: 2.25 times
-fewer for m = 2, 4 times for m = 4. Against that stand transforms, tiles that reach beyond the plane,
-more bytes of weights, and larger errors: those of a direct sum times `ERROR[m]` at most, measured as
-the largest error of an output against the largest of a direct sum in the same precision
+A tile of m x m outputs takes (m + 2)^2 products for each pair of channels instead of 9 m^2: 2.25
+times fewer for m = 2, 4 times for m = 4. Against that stand transforms, tiles that reach beyond the
+plane, more bytes of weights, and larger errors: those of a direct sum times `ERROR[m]` at most,
+measured as the largest error of an output against the largest of a direct sum in the same precision
 (tests/test_winograd.py). A NaN or an infinity spreads over the tiles that read it.
 
-In float64 only the smaller tile is taken: its numbers are quarters, so that whole numbers, which all
-integers are computed as, give exact results as long as 64 times the sum of absolute values is below
-2**53.
+In float64 only the smaller tile is taken: its numbers are quarters, so that whole numbers, which
+all integers are computed as, give exact results as long as 64 times the sum of absolute values is
+below 2**53.
 
 The constants are cycles, measured with AVX2 on float32.
 """
