@@ -23,7 +23,7 @@ else:
     COMPILE += ["-fno-predictive-commoning", "-fno-math-errno"]
     # for the linker to drop what nobody calls; nothing here unwinds
     COMPILE += ["-ffunction-sections", "-fdata-sections", "-fno-asynchronous-unwind-tables"]
-LINK = [] if sys.platform == "darwin" else ["-Wl,--gc-sections"]
+LINK = [] if sys.platform == "darwin" else ["-Wl,--gc-sections", "-Wl,-s"]
 
 # For developers: FASTCONV_SANITIZE=1 builds everything under the address and undefined-behaviour
 # sanitizers; FASTCONV_CFLAGS adds flags.

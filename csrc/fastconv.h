@@ -15,6 +15,7 @@ enum {
   FC_TILE_V = 4, /* vectors (output pixels) of the widest one */
   FC_PANEL_M = 6, /* rows (output pixels) of a panel's tile */
   FC_PANEL_V = 4, /* vectors (output channels) of the widest one */
+  FC_WINOGRAD_STRIP = 16, /* most tiles that a call transforms */
   FC_DOT_M = 6,
   FC_DOT_V = 5,
   FC_MAX_LANES = 16, /* elements of the widest vector of any ISA */
@@ -55,6 +56,15 @@ enum {
    ptrdiff_t phase)
 #define FC_MERGE_ROWS_ARGS(T)                                                                    \
   (ptrdiff_t n, ptrdiff_t first, ptrdiff_t stride, const T *x, ptrdiff_t x_pitch, T *y)
+/* kernels/winograd.h */
+#define FC_WINOGRAD_WEIGHT_ARGS(T)                                                               \
+  (ptrdiff_t channels, int turned, const T *w, T *u, ptrdiff_t u_step, ptrdiff_t u_pitch)
+#define FC_WINOGRAD_INPUT_ARGS(T)                                                                \
+  (ptrdiff_t tiles, const T *x, const int32_t *at, ptrdiff_t x_col, T *v, ptrdiff_t v_tile,      \
+   ptrdiff_t v_pitch)
+#define FC_WINOGRAD_OUTPUT_ARGS(T)                                                               \
+  (ptrdiff_t tiles, const T *z, ptrdiff_t z_tile, ptrdiff_t z_pitch, const T *bias, T *y,        \
+   ptrdiff_t y_row)
 /* kernels/pool.h */
 typedef struct {
   ptrdiff_t height, width, kernel_h, kernel_w, stride_h, stride_w, top, left, dilation_h, dilation_w;
@@ -135,6 +145,10 @@ typedef struct {
     void(*depthwise_column) FC_DEPTHWISE_COLUMN_ARGS(T);                                         \
     void(*split_rows) FC_SPLIT_ROWS_ARGS(T);                                                     \
     void(*merge_rows) FC_MERGE_ROWS_ARGS(T);                                                     \
+    /* by tile: F(2, 3), F(4, 3) */                                                              \
+    void(*winograd_weight[2]) FC_WINOGRAD_WEIGHT_ARGS(T);                                        \
+    void(*winograd_input[2]) FC_WINOGRAD_INPUT_ARGS(T);                                          \
+    void(*winograd_output[2]) FC_WINOGRAD_OUTPUT_ARGS(T);                                        \
     void(*sum_lanes) FC_SUM_LANES_ARGS(T);                                                       \
     void(*relu) FC_MAP_ARGS(T);                                                                  \
     void(*sigmoid) FC_MAP_ARGS(T);                                                               \

@@ -214,7 +214,45 @@ FC_INLINE vec sorted(vec x) {
 FC_INLINE vec evens(vec a, vec b) { return sorted(some_evens(a, b)); }
 FC_INLINE vec odds(vec a, vec b) { return sorted(some_odds(a, b)); }
 
-/* Rows become columns: VL rounds of a perfect shuffle, log2(VL) deep. */
+/* Rows become columns: VL rounds of a perfect shuffle, log2(VL) deep.  AVX2 has that only within halves
+ * of 16 bytes: there they are exchanged once, at the end. */
+#if FC_BYTES == 32 && !FC_F64
+#define FC_PAIR_LO 0, 1, 8, 9, 4, 5, 12, 13
+#define FC_PAIR_HI 2, 3, 10, 11, 6, 7, 14, 15
+#define FC_HALF_LO 0, 1, 2, 3, 8, 9, 10, 11
+#define FC_HALF_HI 4, 5, 6, 7, 12, 13, 14, 15
+FC_INLINE void transpose(vec row[VL]) {
+  vec a[VL], b[VL];
+#pragma GCC unroll 4
+  for (int i = 0; i < VL; i += 2) {
+    a[i] = __builtin_shufflevector(row[i], row[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+    a[i + 1] = __builtin_shufflevector(row[i], row[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < VL; i += 4) {
+    b[i] = __builtin_shufflevector(a[i], a[i + 2], FC_PAIR_LO);
+    b[i + 1] = __builtin_shufflevector(a[i], a[i + 2], FC_PAIR_HI);
+    b[i + 2] = __builtin_shufflevector(a[i + 1], a[i + 3], FC_PAIR_LO);
+    b[i + 3] = __builtin_shufflevector(a[i + 1], a[i + 3], FC_PAIR_HI);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    row[i] = __builtin_shufflevector(b[i], b[i + 4], FC_HALF_LO);
+    row[i + 4] = __builtin_shufflevector(b[i], b[i + 4], FC_HALF_HI);
+  }
+}
+#elif FC_BYTES == 32
+FC_INLINE void transpose(vec row[VL]) {
+  const vec a = __builtin_shufflevector(row[0], row[1], 0, 4, 2, 6);
+  const vec b = __builtin_shufflevector(row[0], row[1], 1, 5, 3, 7);
+  const vec c = __builtin_shufflevector(row[2], row[3], 0, 4, 2, 6);
+  const vec d = __builtin_shufflevector(row[2], row[3], 1, 5, 3, 7);
+  row[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
+  row[1] = __builtin_shufflevector(b, d, 0, 1, 4, 5);
+  row[2] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
+  row[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
+}
+#else
 FC_INLINE void transpose(vec row[VL]) {
 #pragma GCC unroll 4
   for (int round = 0; round < FC_LOG_VL; ++round) {
@@ -228,6 +266,7 @@ FC_INLINE void transpose(vec row[VL]) {
     for (int i = 0; i < VL; ++i) row[i] = next[i];
   }
 }
+#endif
 
 /* Sum of the lanes, always in the same order. */
 FC_INLINE FC_T hsum(vec x) {

@@ -299,7 +299,7 @@ def choose(
     if method == "auto" and settings.method != "auto":
         method = _block_method(op, settings.method)
     backend = backend or settings.backend
-    return _choose(op, spec, method, backend, settings.isa, packed, _generation)
+    return _choose(op, spec, method, backend, settings.isa, settings.winograd, packed, _generation)
 
 
 def _block_method(op: str, method: str) -> str:
@@ -334,10 +334,11 @@ def _choose(
     method: str,
     backend: str,
     isa: str | None,
+    winograd: str,
     packed: bool = False,
     generation: int = 0,
 ) -> Impl:
-    # `isa` is part of the key because the costs depend on its vectors
+    # `isa` is part of the key because costs depend on its vectors, `winograd` because it forbids
     if method == "auto":
         usable = candidates(op, spec, backend)
         tuned = _find_tuned(op, spec, backend, isa, packed)

@@ -581,7 +581,8 @@ ERRORS = {
     "using, method": (
         lambda: fc.using(method="fast"),
         ValueError,
-        "method: expected one of auto, direct, im2col, pointwise, depthwise, fft, got 'fast'",
+        "method: expected one of auto, direct, im2col, pointwise, depthwise, winograd, fft, "
+        "got 'fast'",
     ),
     "no such name": (
         lambda: fc.conv4d,

@@ -40,6 +40,10 @@
 #undef FC_EVENS
 #undef FC_ODDS
 #undef FC_LOG_VL
+#undef FC_PAIR_LO
+#undef FC_PAIR_HI
+#undef FC_HALF_LO
+#undef FC_HALF_HI
 #undef FC_MANTISSA
 #undef FC_BIAS
 #undef FC_LN2_HI

@@ -10,6 +10,7 @@
 #include "pool.h"
 #include "soft_pool.h"
 #include "tile.h"
+#include "winograd.h"
 
 FC_TILES(FC_TILE_OF)
 FC_PANELS(FC_PANEL_OF)
@@ -41,6 +42,9 @@ static const fc_kernels_f32 FC_TABLE_NAME = {
     .depthwise_column = FN(fc_depthwise_column),
     .split_rows = FN(fc_split_rows),
     .merge_rows = FN(fc_merge_rows),
+    .winograd_weight = FC_WINOGRAD(weight),
+    .winograd_input = FC_WINOGRAD(input),
+    .winograd_output = FC_WINOGRAD(output),
     .sum_lanes = FN(fc_sum_lanes),
     .relu = FN(fc_relu),
     .sigmoid = FN(fc_sigmoid),

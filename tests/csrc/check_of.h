@@ -482,6 +482,83 @@ static void OF(check_soft_pools)(const char *isa, const OF(fc_kernels) * f) {
   free(x), free(dy), free(y), free(dx), free(scratch), free(wanted);
 }
 
+/* row r of B^T, G or A^T at column c, from the points alone: 0, +-p ..., infinity */
+static double OF(winograd_entry)(char matrix, int m, int r, int c) {
+  const double points[2][5] = {{0, 1, -1}, {0, 0.75, -0.75, 1.5, -1.5}}, *p = points[m / 2 - 1];
+  const int n = m + 2;
+  if (matrix == 'A') return c == n - 1 ? r == m - 1 : pow(p[c], r);
+  double poly[7] = {1}, f = 1; /* the product of x - p[i] over the other points */
+  for (int i = 0, degree = 0; i < n - 1; ++i) {
+    if (i == r) continue;
+    for (int k = ++degree; k > 0; --k) poly[k] = poly[k - 1] - p[i] * poly[k];
+    poly[0] *= -p[i];
+    if (r < n - 1) f *= p[r] - p[i];
+  }
+  if (matrix == 'B') return poly[c];
+  return r == n - 1 ? c == 2 : pow(p[r], c) / f;
+}
+
+/* (matrix x matrix^T)[i][j] of a square x with `size` rows, pitch apart, its elements step apart */
+static double OF(winograd_both)(char matrix, int m, int i, int j, int size, const T *x,
+                                const ptrdiff_t *at) {
+  double sum = 0;
+  for (int a = 0; a < size; ++a)
+    for (int b = 0; b < size; ++b)
+      sum += OF(winograd_entry)(matrix, m, i, a) * OF(winograd_entry)(matrix, m, j, b) *
+             (double)x[at[a * size + b]];
+  return sum;
+}
+
+static void OF(check_winograd)(const char *isa, const OF(fc_kernels) * f) {
+  const int m = between(0, 1) ? 4 : 2, n = m + 2, lanes = f->lanes, turned = (int)between(0, 1);
+  const ptrdiff_t tiles = between(0, 1) ? between(0, 3) : between(1, FC_WINOGRAD_STRIP);
+  const ptrdiff_t step = lanes + between(0, 5), pitch = tiles * step + between(0, 5);
+  const ptrdiff_t col = lanes + between(0, 3), row = (tiles * m + 2) * col + between(0, 9);
+  const ptrdiff_t y_row = tiles * m * lanes + between(0, 5);
+  const ptrdiff_t n_v = tiles ? (n * n - 1) * pitch + (tiles - 1) * step + lanes : 0;
+  const ptrdiff_t n_y = tiles ? (m - 1) * y_row + tiles * m * lanes : 0;
+  int32_t rows[6];
+  for (int i = 0; i < n; ++i) rows[i] = (int32_t)((i + 2) % n * row);
+  T *x = OF(integers)((n - 1) * row + (tiles * m + 1) * col + lanes);
+  T *w = OF(integers)(9 * tiles * lanes), *bias = OF(integers)(lanes);
+  T *v = OF(integers)(n_v), *u = OF(integers)(n_v), *y = OF(integers)(n_y);
+  T *z = OF(integers)(n_v), *v_wanted = OF(copy)(v, n_v), *u_wanted = OF(copy)(u, n_v);
+  T *y_wanted = OF(copy)(y, n_y);
+  ptrdiff_t at[36];
+  for (ptrdiff_t t = 0; t < tiles; ++t)
+    for (int l = 0; l < lanes; ++l) {
+      for (int xi = 0; xi < n * n; ++xi) {
+        const ptrdiff_t to = xi * pitch + t * step + l;
+        for (int a = 0; a < n * n; ++a) at[a] = rows[a / n] + (t * m + a % n) * col + l;
+        v_wanted[to] = (T)OF(winograd_both)('B', m, xi / n, xi % n, n, x, at);
+        for (int a = 0; a < 9; ++a) at[a] = (9 * t + (turned ? 8 - a : a)) * lanes + l;
+        u_wanted[to] = (T)OF(winograd_both)('G', m, xi / n, xi % n, 3, w, at);
+      }
+      for (int a = 0; a < n * n; ++a) at[a] = a * pitch + t * step + l;
+      for (int i = 0; i < m; ++i)
+        for (int j = 0; j < m; ++j)
+          y_wanted[i * y_row + (t * m + j) * lanes + l] =
+              (T)(OF(winograd_both)('A', m, i, j, n, z, at) + (double)bias[l]);
+    }
+  f->winograd_input[m / 2 - 1](tiles, x, rows, col, v, step, pitch);
+  f->winograd_weight[m / 2 - 1](tiles, turned, w, u, step, pitch);
+  f->winograd_output[m / 2 - 1](tiles, z, step, pitch, bias, y, y_row);
+  if (m == 2) { /* whole numbers and quarters: exact */
+    OF(same)(isa, "winograd_input", v, v_wanted, n_v);
+    OF(same)(isa, "winograd_weight", u, u_wanted, n_v);
+    OF(same)(isa, "winograd_output", y, y_wanted, n_y);
+  } else { /* 8 roundings of sums that are at most 8 times 26 (B), 2 (G) and 75 (A) */
+    for (ptrdiff_t i = 0; i < n_v; ++i) {
+      OF(near)(isa, "winograd_input", v[i], v_wanted[i], 8 * 8 * 26);
+      OF(near)(isa, "winograd_weight", u[i], u_wanted[i], 8 * 8 * 2);
+    }
+    for (ptrdiff_t i = 0; i < n_y; ++i)
+      OF(near)(isa, "winograd_output", y[i], y_wanted[i], 8 * 8 * 75);
+  }
+  free(x), free(w), free(bias), free(v), free(u), free(y), free(z);
+  free(v_wanted), free(u_wanted), free(y_wanted);
+}
+
 static void OF(check)(const char *isa, const OF(fc_kernels) * f) {
   OF(check_tile)(isa, f);
   OF(check_panel)(isa, f);
@@ -497,6 +574,7 @@ static void OF(check)(const char *isa, const OF(fc_kernels) * f) {
   for (int i = 0; i < 200; ++i) OF(check_merge)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_patches)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_soft_pools)(isa, f);
+  for (int i = 0; i < 100; ++i) OF(check_winograd)(isa, f);
 }
 
 #undef CAT_

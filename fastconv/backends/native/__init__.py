@@ -10,8 +10,8 @@ import numpy as np
 
 from fastconv import config
 from fastconv._threads import limited, usable
-from fastconv.backends.native import _costs
-from fastconv.registry import Impl
+from fastconv.backends.native import _costs, _winograd
+from fastconv.registry import Cost, Impl
 
 
 def _drivers():
@@ -89,7 +89,7 @@ def _run(driver, *arguments):
     """
     settings = config.current()
     isa, threads = ISA_INDEX[settings.isa or BEST_ISA], usable(settings.num_threads)
-    _dispatch.call(driver, settings.flush_denormals, *arguments, isa, threads)
+    return _dispatch.call(driver, settings.flush_denormals, *arguments, isa, threads)
 
 
 def _run_exactly(driver, *arguments):
@@ -275,6 +275,86 @@ def _by_transforms(axes, op):
 _FFT = (_by_transforms("forward_axes", "conv2d"), _by_transforms("input_axes", "conv2d_input"))
 
 
+def _winograd_tile(op, spec):
+    """m of the m x m outputs that a tile of Winograd's algorithm makes."""
+    return _winograd.choose_tile(op, spec, config.current().winograd, tiles()[spec.dtype.name])
+
+
+def _no_winograd(spec):
+    return _winograd.reason(spec, config.current().winograd)
+
+
+def _winograd_conv2d(spec, input, weight, bias, out, activation, packed=None):
+    m = _winograd_tile("conv2d", spec)
+    number = ACTIVATIONS[activation]
+    _run(_conv.winograd, spec.geometry, input, weight, packed, bias, out, number, m, False)
+
+
+def _winograd_input(spec, grad_output, weight, out):
+    m = _winograd_tile("conv2d_input", spec)
+    _run(_conv.winograd, spec.geometry, grad_output, weight, None, None, out, 0, m, True)
+
+
+def _winograd_pack(spec, weight):
+    """The weight's transforms, for inputs of any size that get the same tile."""
+    m = _winograd_tile("conv2d", spec)
+    return _run(_conv.winograd_pack, spec.geometry, weight, m, False)
+
+
+def _winograd_packing_key(spec):
+    return _isa(), _winograd_tile("conv2d", spec)
+
+
+def _winograd_cost(op):
+    def cost(spec):
+        m = _winograd_tile(op, spec)
+        cost = Cost(*_winograd.work(op, spec, m, tiles()[spec.dtype.name]), f"F({m}, 3)")
+        if op == "conv2d":
+            return cost
+        # its weights are never packed beforehand
+        return Cost(cost.flops, cost.rate, cost.moved + cost.packing, 0.0, cost.form)
+
+    return cost
+
+
+def _winograd_pack_cost(spec):
+    m = _winograd_tile("conv2d", spec)
+    return _winograd.work("conv2d", spec, m, tiles()[spec.dtype.name])[3]
+
+
+def _winograd_note(op):
+    def note(spec):
+        m = _winograd_tile(op, spec)
+        return f"works in tiles of {m}x{m}: errors up to {_winograd.ERROR[m]} times a direct sum's"
+
+    return note
+
+
+_WINOGRAD = (
+    Impl(
+        "conv2d",
+        "winograd",
+        "native",
+        _no_winograd,
+        _winograd_cost("conv2d"),
+        _winograd_conv2d,
+        _winograd_note("conv2d"),
+        _winograd_pack,
+        _winograd_pack_cost,
+        _winograd_packing_key,
+    ),
+    Impl(
+        "conv2d_input",
+        "winograd",
+        "native",
+        _no_winograd,
+        _winograd_cost("conv2d_input"),
+        _winograd_input,
+        _winograd_note("conv2d_input"),
+    ),
+)
+
+
 def _extreme_pool2d(minimum):
     def run(spec, input, out, indices):
         _run_exactly(_planes.extreme_pool2d, minimum, spec.geometry, input, out, indices)
@@ -431,4 +511,4 @@ _BLOCKS = tuple(
     )
 )
 
-ROWS = _CONV + _DEPTHWISE + _FFT + _PLANES + _BLOCKS
+ROWS = _CONV + _DEPTHWISE + _WINOGRAD + _FFT + _PLANES + _BLOCKS

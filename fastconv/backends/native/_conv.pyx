@@ -25,7 +25,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from fastconv.backends.native._dispatch cimport (
-    FC_PANEL_M, fc_float_mode, fc_isa, fc_set_float_mode, isa_table)
+    FC_PANEL_M, FC_WINOGRAD_STRIP, fc_float_mode, fc_isa, fc_set_float_mode, isa_table)
 
 ctypedef fused real:
     float
@@ -1449,3 +1449,8 @@ include "_block.pxi"
 # --- one input channel a group --------------------------------------------------------------------
 
 include "_depthwise.pxi"
+
+
+# --- 3x3 kernels by Winograd's algorithm -----------------------------------------------------------
+
+include "_winograd.pxi"

@@ -14,6 +14,7 @@ cdef extern from "fastconv.h" nogil:
         FC_TILE_M
         FC_TILE_V
         FC_PANEL_M
+        FC_WINOGRAD_STRIP
         FC_DOT_M
         FC_DOT_V
 
@@ -43,6 +44,13 @@ cdef extern from "fastconv.h" nogil:
     ctypedef void (*fc_unpool_f64)(const fc_windows*, double, const double*, const double*,
                                    double*) noexcept nogil
 
+    ctypedef void (*fc_winograd_weight_f32)(ptrdiff_t, int, const float*, float*, ptrdiff_t,
+                                            ptrdiff_t) noexcept nogil
+    ctypedef void (*fc_winograd_input_f32)(ptrdiff_t, const float*, const int32_t*, ptrdiff_t,
+                                           float*, ptrdiff_t, ptrdiff_t) noexcept nogil
+    ctypedef void (*fc_winograd_output_f32)(ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t,
+                                            const float*, float*, ptrdiff_t) noexcept nogil
+
     ctypedef struct fc_kernels_f32:
         int lanes
         int tile_m
@@ -69,6 +77,9 @@ cdef extern from "fastconv.h" nogil:
                            ptrdiff_t) noexcept nogil
         void (*merge_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t,
                            float*) noexcept nogil
+        fc_winograd_weight_f32[2] winograd_weight
+        fc_winograd_input_f32[2] winograd_input
+        fc_winograd_output_f32[2] winograd_output
         void (*sum_lanes)(ptrdiff_t, const float*, float*) noexcept nogil
         void (*relu)(ptrdiff_t, const float*, float*) noexcept nogil
         void (*sigmoid)(ptrdiff_t, const float*, float*) noexcept nogil
@@ -104,6 +115,13 @@ cdef extern from "fastconv.h" nogil:
         fc_unpool_f32[4] avg_unpool_lanes
         fc_unpool_f32[4] max_unpool_lanes
 
+    ctypedef void (*fc_winograd_weight_f64)(ptrdiff_t, int, const double*, double*, ptrdiff_t,
+                                            ptrdiff_t) noexcept nogil
+    ctypedef void (*fc_winograd_input_f64)(ptrdiff_t, const double*, const int32_t*, ptrdiff_t,
+                                           double*, ptrdiff_t, ptrdiff_t) noexcept nogil
+    ctypedef void (*fc_winograd_output_f64)(ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t,
+                                            const double*, double*, ptrdiff_t) noexcept nogil
+
     ctypedef struct fc_kernels_f64:
         int lanes
         int tile_m
@@ -130,6 +148,9 @@ cdef extern from "fastconv.h" nogil:
                            ptrdiff_t) noexcept nogil
         void (*merge_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t,
                            double*) noexcept nogil
+        fc_winograd_weight_f64[2] winograd_weight
+        fc_winograd_input_f64[2] winograd_input
+        fc_winograd_output_f64[2] winograd_output
         void (*sum_lanes)(ptrdiff_t, const double*, double*) noexcept nogil
         void (*relu)(ptrdiff_t, const double*, double*) noexcept nogil
         void (*sigmoid)(ptrdiff_t, const double*, double*) noexcept nogil

@@ -42,10 +42,10 @@ cdef const fc_isa* isa_table(int index) noexcept nogil:
 
 
 def call(driver, bint flush, *arguments):
-    """driver(*arguments), in which denormals are zeros if `flush`; afterwards all is as before."""
+    """driver(*arguments), with denormals as zeros if `flush`; afterwards all is as before."""
     cdef uint64_t before = fc_flush_denormals(flush)
     try:
-        driver(*arguments)
+        return driver(*arguments)
     finally:
         fc_set_float_mode(before)
 

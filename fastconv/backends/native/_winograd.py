@@ -1,0 +1,89 @@
+"""What Winograd's convolution costs, with tiles of 2x2 and of 4x4 outputs, and which one is taken.
+
+A tile of m x m outputs takes (m + 2)^2 products for each pair of channels instead of 9 m^2: 2.25
+times fewer for m = 2, 4 times for m = 4. Against that stand transforms, tiles that reach beyond the
+plane, more bytes of weights, and larger errors: those of a direct sum times `ERROR[m]` at most,
+measured as the largest error of an output against the largest of a direct sum in the same precision
+(tests/test_winograd.py). A NaN or an infinity spreads over the tiles that read it.
+
+In float64 only the smaller tile is taken: its numbers are quarters, so that whole numbers, which
+all integers are computed as, give exact results as long as 64 times the sum of absolute values is
+below 2**53.
+
+The constants are cycles, measured with AVX2 on float32.
+"""
+
+from math import ceil
+
+# bound of the error, in units of that of a direct sum
+ERROR = {2: 4, 4: 16}
+# tiles allowed by `using(winograd=)`
+TILES = {"auto": (4, 2), "precise": (2,), "never": ()}
+
+# cycles for a vector of a tile's transformed inputs, of its products back, and of a pixel, each way
+INPUT, OUTPUT, PIXEL = 3.3, 2.4, 3.5
+# bytes of transformed weights in a cycle: read from beyond the caches; made and stored; made for a
+# panel at a time and used at once
+READ, MADE, MADE_AT_ONCE = 9.0, 2.6, 10.0
+# bytes of weights that stay in a cache
+CACHED = 2**23
+# cycles round the sums of a register tile: its call, and its results to and from memory
+CALL = 60
+DEPTH_BLOCK = 256  # channels that it sums at a time
+# the tiles that the driver takes at a time (_winograd.pxi)
+V_BYTES, V_MOST_BYTES, FEW_TILES = 1572864, 5242880, 64
+PANEL_ROWS = 6  # tiles of a register tile
+FMA_LATENCY = 4  # in cycles, of which each has two
+TILE_SHARE = 0.92  # of its peak that the register tile reaches
+
+
+def reason(spec, setting):
+    """Why Winograd's algorithm cannot serve a convolution, or None."""
+    if (spec.R, spec.S) != (3, 3):
+        return f"the kernel is {spec.R}x{spec.S}, not 3x3"
+    if spec.stride != (1, 1):
+        return f"the stride is {spec.stride}, not 1"
+    if spec.dilation != (1, 1):
+        return f"the dilation is {spec.dilation}, not 1"
+    if not TILES[setting]:
+        return f"using(winograd={setting!r}) forbids it"
+    return None
+
+
+def work(op, spec, m, tile):
+    """Of `op` in tiles of m x m: (flops, flops in a cycle, other cycles, cycles of packing)."""
+    lanes, panel_v = tile["lanes"], tile["panel_v"]
+    channels, filters, rows, cols = spec.C, spec.K, spec.P, spec.Q
+    if op == "conv2d_input":
+        channels, filters, rows, cols = spec.K, spec.C, spec.H, spec.W
+    channels, filters = channels // spec.groups, filters // spec.groups
+    item, products = spec.dtype.itemsize, (m + 2) ** 2
+    tiles = spec.N * ceil(rows / m) * ceil(cols / m)
+    inputs, outputs = ceil(channels / lanes), ceil(filters / lanes)
+    each = products * channels * item
+    block = max(V_BYTES // each, min(V_MOST_BYTES // each, FEW_TILES), 1)
+    blocks = ceil(tiles / block) or 1
+    weights = products * channels * outputs * lanes * item * spec.groups
+    flops = 2 * products * tiles * channels * outputs * lanes * spec.groups
+    # a register tile that is not full waits for its sums
+    tall = min(PANEL_ROWS, ceil(tiles / ceil(tiles / PANEL_ROWS))) if tiles else 1
+    sums = tall * min(outputs, panel_v)
+    rate = TILE_SHARE * 2 * lanes * sums / max(sums / 2, FMA_LATENCY)
+    moved = spec.groups * tiles * products * (INPUT * inputs + OUTPUT * outputs)
+    moved += spec.groups * PIXEL * spec.N * (spec.H * spec.W * inputs + spec.P * spec.Q * outputs)
+    panels, depths = ceil(outputs / panel_v), ceil(channels / DEPTH_BLOCK)
+    moved += spec.groups * CALL * products * ceil(tiles / PANEL_ROWS) * panels * depths
+    moved += blocks * max(0, weights - CACHED) / READ
+    packing = weights / (MADE if blocks > 1 else MADE_AT_ONCE)
+    return flops, rate, moved, packing
+
+
+def choose_tile(op, spec, setting, tile):
+    """m of the cheapest tile that the setting allows."""
+
+    def cycles(m):
+        flops, rate, moved, _ = work(op, spec, m, tile)
+        return flops / rate + moved
+
+    allowed = TILES[setting]
+    return 2 if spec.dtype.itemsize == 8 else min(allowed, key=cycles)

@@ -1,0 +1,279 @@
+"""Winograd's convolution: its numbers, its errors, its tiles and threads, and who may forbid it."""
+
+import importlib.util
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import sliding_window_view
+
+import fastconv as fc
+from fastconv import grad, registry
+from fastconv.spec import conv_spec
+
+native = pytest.importorskip("fastconv.backends.native")
+from fastconv.backends.native import _conv, _winograd  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+HEADER = ROOT / "csrc" / "kernels" / "winograd.h"
+ISAS = native.available_isas()
+
+
+@pytest.fixture(scope="module")
+def script():
+    path = ROOT / "scripts" / "winograd.py"
+    if not path.exists():
+        pytest.skip("needs the source tree")
+    spec = importlib.util.spec_from_file_location("winograd_script", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# -- the numbers
+
+
+@pytest.mark.parametrize("m", [2, 4])
+def test_the_identity_holds_exactly(script, m):
+    a, g, b = script.from_tables(m)
+    assert (a, g, b) == script.matrices(m)
+    assert script.is_correlation(m, a, g, b)
+    g[1][1] += Fraction(1, 10**9)
+    assert not script.is_correlation(m, a, g, b)
+
+
+def test_the_header_has_the_numbers_of_the_script(script):
+    text = HEADER.read_text()
+    text = text[text.index("fc_winograd[2]") : text.index("};\n#endif")]
+    text = text[text.index("=") :]
+    found = [
+        Fraction(int(top), int(bottom or 1))
+        for top, bottom in re.findall(r"(-?\d+)(?:\. / (\d+))?", text)
+    ]
+    expected = []
+    for m in (2, 4):
+        for numbers in script.tables(m).values():
+            for row in numbers if isinstance(numbers[0], list) else [numbers]:
+                expected += row
+    assert found == expected
+
+
+# -- errors, in units of those of a direct sum
+
+
+def direct(x, w):
+    """The correlation, padded by 1, tap by tap in the precision of its operands."""
+    windows = sliding_window_view(np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))), (3, 3), axis=(2, 3))
+    y = np.zeros((len(x), len(w), *x.shape[2:]), x.dtype)
+    for c, r, s in np.ndindex(*w.shape[1:]):
+        y += windows[:, c, None, :, :, r, s] * w[:, c, r, s][:, None, None]
+    return y
+
+
+def within(y, plain, exact, factor):
+    """Whether the largest error of y is at most `factor` times that of a plain sum."""
+    return np.abs(y - exact).max() <= factor * np.abs(plain - exact).max()
+
+
+def decades(rng, shape, low, high):
+    return rng.normal(size=shape) * 10 ** rng.uniform(low, high, shape)
+
+
+def rows(rng, shape):
+    """Every sixth row a thousand times as large as the others."""
+    return rng.uniform(-1, 1, shape) * np.where(np.indices(shape)[2] % 6 == 0, 1e3, 1)
+
+
+DATA = {
+    # name: (input, weight)
+    "uniform": (lambda rng, s: rng.uniform(-1, 1, s), lambda rng, s: rng.uniform(-1, 1, s)),
+    "positive": (lambda rng, s: rng.uniform(0, 1, s), lambda rng, s: rng.uniform(0, 1, s)),
+    "six decades": (lambda rng, s: decades(rng, s, -3, 3), lambda rng, s: decades(rng, s, -3, 3)),
+    "large rows": (rows, lambda rng, s: rng.uniform(-1, 1, s)),
+    "large rows and taps": (
+        rows,
+        lambda rng, s: rng.uniform(-1, 1, s) * np.array([[1e-2], [1], [1e2]]),
+    ),
+    "large pixels": (
+        lambda rng, s: rng.uniform(-1, 1, s) * np.where(np.indices(s).sum(0) % 2, 1e4, 1),
+        lambda rng, s: rng.uniform(-1, 1, s),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize("channels", [1, 3, 32, 300])
+@pytest.mark.parametrize("m", [2, 4])
+def test_errors_stay_within_the_documented_bound(m, channels, name, rng):
+    draw_x, draw_w = DATA[name]
+    spec = conv_spec((1, channels, 26, 26), (16, channels, 3, 3), 1, 1, 1, 1, np.dtype("f4"))
+    x = draw_x(rng, spec.input_shape).astype("f4")
+    w = draw_w(rng, spec.weight_shape).astype("f4")
+    exact = direct(x.astype("f8"), w.astype("f8"))
+    y = np.empty(spec.output_shape, "f4")
+    for isa in ISAS:
+        _conv.winograd(spec.geometry, x, w, None, None, y, 0, m, False, native.ISA_INDEX[isa], 1)
+        assert within(y, direct(x, w), exact, _winograd.ERROR[m])
+
+
+@pytest.mark.parametrize("m", [2, 4])
+def test_the_bound_can_be_missed(m, rng):
+    exact = rng.uniform(size=100)
+    plain = exact + 1e-7 * rng.uniform(-1, 1, 100)
+    factor = _winograd.ERROR[m]
+    assert within(exact + factor * (plain - exact), plain, exact, factor + 1e-6)
+    assert not within(exact + 1.1 * factor * (plain - exact), plain, exact, factor)
+
+
+# -- tiles, blocks, threads, weights
+
+
+def run(spec, x, w, m, isa, threads, *, packed=False, turned=False, bias=None, activation=0):
+    shape = spec.input_shape if turned else spec.output_shape
+    out = np.full(shape, np.nan, spec.dtype)
+    how = (m, turned, native.ISA_INDEX[isa], threads)
+    weights = _conv.winograd_pack(spec.geometry, w, *how) if packed else None
+    _conv.winograd(spec.geometry, x, w, weights, bias, out, activation, *how)
+    return out
+
+
+SHAPES = {
+    # name: (input, weight, padding, groups); more tiles than a block holds, and fewer than threads
+    "many blocks": ((3, 40, 60, 70), (20, 40, 3, 3), 1, 1),
+    "one block": ((2, 100, 14, 14), (37, 100, 3, 3), 1, 1),
+    "one tile": ((1, 5, 3, 3), (3, 5, 3, 3), 0, 1),
+    "groups": ((2, 24, 9, 30), (12, 8, 3, 3), ((0, 2), (3, 1)), 3),
+    "many channels": ((1, 530, 9, 9), (9, 530, 3, 3), 2, 1),
+}
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["forward", "input"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("m", [2, 4])
+def test_bits_do_not_depend_on_threads_blocks_or_packing(m, dtype, shape, turned, rng):
+    x_shape, w_shape, padding, groups = SHAPES[shape]
+    spec = conv_spec(x_shape, w_shape, 1, padding, 1, groups, np.dtype(dtype))
+    x = rng.uniform(-1, 1, spec.output_shape if turned else x_shape).astype(dtype)
+    w = rng.uniform(-1, 1, w_shape).astype(dtype)
+    expected = run(spec, x, w, m, ISAS[0], 1, turned=turned)
+    assert np.isfinite(expected).all()
+    for threads in (1, 2, 3, 7):
+        for packed in (False, True):
+            y = run(spec, x, w, m, ISAS[0], threads, packed=packed, turned=turned)
+            np.testing.assert_array_equal(y, expected)
+    one = conv_spec((1, *x_shape[1:]), w_shape, 1, padding, 1, groups, np.dtype(dtype))
+    y = run(one, x[-1:], w, m, ISAS[0], 1, turned=turned)
+    np.testing.assert_array_equal(y, expected[-1:])
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("m", [2, 4])
+def test_on_integers(m, shape, isa, rng):
+    """Exact with tiles of 2x2, and with those of 4x4 to nine digits."""
+    x_shape, w_shape, padding, groups = SHAPES[shape]
+    spec = conv_spec(x_shape, w_shape, 1, padding, 1, groups, np.dtype("f8"))
+    x, dy, w = (rng.integers(-4, 5, s).astype(float) for s in (x_shape, spec.output_shape, w_shape))
+    bias = rng.integers(-4, 5, spec.K).astype(float)
+    how = {"padding": padding, "groups": groups, "method": "im2col"}
+    y = run(spec, x, w, m, isa, 2, bias=bias, activation=1)
+    dx = run(spec, dy, w, m, isa, 2, turned=True)
+    y_wanted = fc.conv2d(x, w, bias, activation="relu", **how)
+    dx_wanted = grad.conv2d_input(x_shape, w, dy, **how)
+    allowed = 0 if m == 2 else 1e-9
+    np.testing.assert_allclose(y, y_wanted, rtol=0, atol=allowed)
+    np.testing.assert_allclose(dx, dx_wanted, rtol=0, atol=allowed)
+
+
+def test_packed_weights_serve_any_size_and_nothing_else(rng):
+    w = rng.uniform(-1, 1, (9, 5, 3, 3))
+    small = conv_spec((1, 5, 8, 8), w.shape, 1, 1, 1, 1, np.dtype("f8"))
+    large = conv_spec((2, 5, 90, 50), w.shape, 1, 0, 1, 1, np.dtype("f8"))
+    isa = native.ISA_INDEX[ISAS[0]]
+    packed = _conv.winograd_pack(small.geometry, w, 4, False, isa, 1)
+    x, y = rng.uniform(-1, 1, large.input_shape), np.empty(large.output_shape)
+    _conv.winograd(large.geometry, x, w, packed, None, y, 0, 4, False, isa, 1)
+    np.testing.assert_array_equal(y, run(large, x, w, 4, ISAS[0], 1))
+    for m, turned in ((2, False), (4, True)):
+        with pytest.raises(ValueError, match="packed: expected weights packed for this"):
+            _conv.winograd(large.geometry, x, w, packed, None, y, 0, m, turned, isa, 1)
+
+
+# -- who may forbid it
+
+LARGE = ((1, 64, 56, 56), (64, 64, 3, 3))
+
+
+def chosen(*shapes, **how):
+    return fc.explain("conv2d", *shapes, dtype="f4", backend="native", **how).chosen.method
+
+
+def test_auto_takes_it_for_large_planes():
+    assert chosen(*LARGE, padding=1) == "winograd"
+    assert chosen((1, 256, 14, 14), (256, 256, 3, 3), padding=1) == "winograd"
+    assert chosen((1, 3, 224, 224), (64, 3, 3, 3), padding=1) != "winograd"
+    assert chosen((1, 64, 3, 3), (64, 64, 3, 3)) != "winograd"
+    assert chosen((1, 1, 56, 56), (2, 1, 3, 3)) != "winograd"
+    assert chosen(*LARGE, stride=2) != "winograd"
+
+
+def test_never_forbids_it(rng):
+    x, w = (rng.uniform(-1, 1, s).astype("f4") for s in ((1, 16, 40, 40), (16, 16, 3, 3)))
+    with fc.using(winograd="never"):
+        assert chosen(*LARGE, padding=1) != "winograd"
+        said = str(fc.explain("conv2d", *LARGE))
+        assert "not native winograd: using(winograd='never') forbids it" in said
+        with pytest.raises(ValueError, match="method: 'winograd' cannot serve this conv2d: using"):
+            fc.conv2d(x, w, method="winograd")
+    assert chosen(*LARGE, padding=1) == "winograd"
+
+
+def test_precise_takes_the_smaller_tiles(rng):
+    x = rng.integers(-4, 5, (1, 64, 40, 40)).astype("f4")
+    w = rng.integers(-4, 5, (64, 64, 3, 3)).astype("f4")
+    expected = fc.conv2d(x, w, method="im2col")
+    with fc.using(winograd="precise"):
+        found = fc.explain("conv2d", x.shape, w.shape, method="winograd", dtype="f4")
+        assert "works in tiles of 2x2: errors up to 4 times a direct sum's" in str(found)
+        np.testing.assert_array_equal(fc.conv2d(x, w, method="winograd"), expected)
+    found = fc.explain("conv2d", x.shape, w.shape, method="winograd", dtype="f4")
+    assert "tiles of 4x4" in str(found)
+    assert (fc.conv2d(x, w, method="winograd") != expected).any()
+
+
+def test_integers_stay_exact(rng):
+    x, w = rng.integers(0, 256, (2, 64, 30, 30)), rng.integers(-128, 128, (32, 64, 3, 3))
+    assert fc.choose_conv_method(x, w, padding=1) == "winograd"
+    expected = fc.conv2d(x, w, padding=1, method="im2col")
+    np.testing.assert_array_equal(fc.conv2d(x, w, padding=1), expected)
+
+
+@pytest.mark.parametrize(
+    "shapes, how, reason",
+    [
+        (((1, 2, 9, 9), (2, 2, 3, 5)), {}, "the kernel is 3x5, not 3x3"),
+        (((1, 2, 9, 9), (2, 2, 3, 3)), {"stride": (1, 2)}, r"the stride is \(1, 2\), not 1"),
+        (((1, 2, 9, 9), (2, 2, 3, 3)), {"dilation": 2}, r"the dilation is \(2, 2\), not 1"),
+    ],
+)
+def test_what_it_cannot_serve(shapes, how, reason):
+    with pytest.raises(ValueError, match=reason):
+        fc.conv2d(*map(np.ones, shapes), method="winograd", **how)
+
+
+def test_packing_by_the_row(rng):
+    spec = conv_spec((1, 8, 20, 20), (8, 8, 3, 3), 1, 1, 1, 1, np.dtype("f4"))
+    x = rng.uniform(-1, 1, spec.input_shape).astype("f4")
+    w = rng.uniform(-1, 1, spec.weight_shape).astype("f4")
+    [row] = [r for r in registry.implementations("conv2d", "native") if r.method == "winograd"]
+    y, again = np.empty(spec.output_shape, "f4"), np.empty(spec.output_shape, "f4")
+    row.run(spec, x, w, None, y, "tanh")
+    packed = native._winograd_pack(spec, w)
+    row.run(spec, x, w, None, again, "tanh", packed=packed)
+    np.testing.assert_array_equal(again, y)
+    assert native._winograd_pack_cost(spec) > 0
+    with fc.using(winograd="precise"):
+        assert native._winograd_packing_key(spec) != (native._isa(), 4)
