@@ -1,6 +1,17 @@
 """Settings: environment variables, `using`, threads, and what `show_config` prints.
 
-=============================  =================================================
+=============================  ========================================================
+environment variable           meaning
+=============================  ========================================================
+``FASTCONV_BACKEND``           backend when a call names none: one of `BACKENDS`
+``FASTCONV_ISA``               instruction set of the native backend, out of those built
+``FASTCONV_NUM_THREADS``       threads of one call; default: the CPUs this process may use
+``FASTCONV_WINOGRAD``          "auto", "precise" or "never", see `using`; default: "auto"
+``FASTCONV_FLUSH_DENORMALS``   0: the native backend computes with denormals; default: 1
+``OMP_NUM_THREADS``            where it is lower, the default number of threads
+``FASTCONV_DATA``              folder searched first for data sets (read by `datasets`)
+=============================  ========================================================
+
 A value that cannot be honoured raises at first use and lists the valid ones; nothing is ever
 silently replaced.
 

@@ -59,7 +59,7 @@ def test_bad_environment_raises_at_every_use(monkeypatch, name, value, message):
 
 
 def test_every_variable_is_in_the_table():
-    for name in ("BACKEND", "ISA", "NUM_THREADS", "FLUSH_DENORMALS", "DATA"):
+    for name in ("BACKEND", "ISA", "NUM_THREADS", "WINOGRAD", "FLUSH_DENORMALS", "DATA"):
         assert f"``FASTCONV_{name}``" in config.__doc__
 
 
