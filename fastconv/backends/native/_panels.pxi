@@ -37,15 +37,20 @@ cdef struct PanelPlan:
     ptrdiff_t n_v, panel_v      # vectors of a group's filters, and of a panel at most
     ptrdiff_t n_panels, block, n_kb     # panels of a group, of a block; blocks
     bint by_pixel, in_place     # how the input is staged
+    bint packs                  # each block packs the weights that it alone needs
+    size_t w_size               # of those
     ptrdiff_t off_chan, off_row, off_col, at_row, at_pixel   # places in it: a tap's, an output's
 
 
-# What all blocks read.  The weights, as [group][block of channels][panel][k][filter], may be a caller's.
+# What all blocks read.  The weights, as [group][block of channels][panel][k][filter], may be a caller's;
+# where each block packs its own, they are as they came.  `last`: of a last, smaller block of channels.
 cdef struct PanelTables:
     const char* bias
     const char* w
     int32_t* off
     int32_t* off_last
+    int32_t* slot
+    int32_t* slot_last
 
 
 cdef inline void panel(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t depth, const real* w,
@@ -118,12 +123,15 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
     xp.n_pb = ceil_div(xp.row.n_out, xp.pb)
     plan.n_kb = ceil_div(plan.n_panels, plan.block)
     lay_out_panels(plan)
+    plan.packs = xp.images * xp.n_pb * xp.n_qb == 1
+    plan.w_size = rounded(xp.cb * xp.taps * plan.block * width * item_size) if plan.packs else 0
 
     xp.n_vec = xp.pb * xp.qb
     xp.x_size = 0 if plan.in_place else rounded((xp.cb * xp.chan + 2 * xp.lanes) * item_size)
     xp.y_size = rounded(xp.n_vec * width * item_size * (1 if xp.n_cb == 1 else plan.block))
     xp.at_size = rounded(xp.n_vec * sizeof(int32_t))
-    xp.scratch = xp.x_size + xp.y_size + xp.at_size + rounded(xp.qb * xp.lanes * item_size)
+    xp.scratch = (xp.x_size + xp.y_size + xp.at_size + plan.w_size
+                  + rounded(xp.qb * xp.lanes * item_size))
 
 
 cdef inline bint reads_in_place(const Plan* xp) noexcept nogil:
@@ -304,7 +312,8 @@ cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
     cdef real* xs = <real*>scratch
     cdef real* ys = <real*>(scratch + xp.x_size)
     cdef int32_t* at = <int32_t*>(scratch + xp.x_size + xp.y_size)
-    cdef real* run = <real*>(scratch + xp.x_size + xp.y_size + xp.at_size)
+    cdef real* own = <real*>(scratch + xp.x_size + xp.y_size + xp.at_size)
+    cdef real* run = <real*>(scratch + xp.x_size + xp.y_size + xp.at_size + plan.w_size)
     cdef ptrdiff_t qi = item % xp.n_qb
     cdef ptrdiff_t pi = item // xp.n_qb % xp.n_pb
     cdef ptrdiff_t ki = item // (xp.n_qb * xp.n_pb) % plan.n_kb
@@ -316,9 +325,11 @@ cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
     cdef ptrdiff_t lanes = xp.lanes, ci, c0, channels, i, v0, v, p, q, filters
     cdef ptrdiff_t v_first = panel_start(plan, first)
     cdef const real* bias = <const real*>tables.bias + group * plan.n_v * lanes
-    cdef const real* w = <const real*>tables.w + group * plan.n_v * lanes * xp.depth
+    cdef const real* w = <const real*>tables.w
+    cdef const real* w_panel
     cdef const real* from_x
     cdef const int32_t* off
+    cdef bint packs = tables.slot != NULL
     cdef real* y
     for p in range(rows):
         for q in range(cols):
@@ -337,12 +348,18 @@ cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
             else:
                 stage(isa, xp, x, image, 1, group, c0, channels, p0, rows, q0, xs)
             from_x = xs
+        if packs:
+            pack_some_panels(isa, plan, w + group * xp.w_group, c0, channels, first, last,
+                             tables.slot if channels == xp.cb else tables.slot_last, own)
         for i in range(first, last):
             v0 = panel_start(plan, i)
             v = panel_start(plan, i + 1) - v0
+            if packs:
+                w_panel = own + lanes * (v0 - v_first) * channels * xp.taps
+            else:
+                w_panel = w + lanes * xp.taps * (plan.n_v * (group * xp.ci + c0) + v0 * channels)
             y = ys if xp.n_cb == 1 else ys + (v0 - v_first) * lanes * rows * cols
-            panel_rows(isa, plan, v, p0, rows, cols, channels,
-                       w + lanes * (plan.n_v * c0 + v0 * channels) * xp.taps, from_x, off, at,
+            panel_rows(isa, plan, v, p0, rows, cols, channels, w_panel, from_x, off, at,
                        bias + v0 * lanes if ci == 0 else NULL, y)
             if ci == xp.n_cb - 1:
                 filters = imin(v * lanes, xp.co - v0 * lanes)
@@ -359,21 +376,28 @@ cdef void pack_panels(const fc_isa* isa, const PanelPlan* plan, const real* w, r
                       int32_t* slot) noexcept nogil:
     """Weights in the order in which the panels read them; slot has room for a block of channels."""
     cdef const Plan* xp = &plan.x
-    cdef const Columns* part = &xp.classes[0]
-    cdef ptrdiff_t g, ci, c0, channels, i, v0, v
+    cdef ptrdiff_t g, ci, c0, channels
     for ci in range(xp.n_cb):
         c0 = ci * xp.cb
         channels = imin(xp.cb, xp.ci - c0)
-        pack_slots(xp, part, channels, slot)
+        pack_slots(xp, &xp.classes[0], channels, slot)
         for g in range(xp.groups):
-            for i in range(plan.n_panels):
-                v0 = panel_start(plan, i)
-                v = panel_start(plan, i + 1) - v0
-                pack_block(isa, xp, part, <int>imin(v * xp.lanes, xp.co - v0 * xp.lanes), channels,
-                           w + g * xp.w_group + v0 * xp.lanes * xp.w_m + c0 * xp.w_c, slot,
-                           to + xp.lanes * xp.taps * (
-                               plan.n_v * (g * xp.ci + c0) + v0 * channels),
-                           v * xp.lanes)
+            pack_some_panels(isa, plan, w + g * xp.w_group, c0, channels, 0, plan.n_panels, slot,
+                             to + xp.lanes * xp.taps * plan.n_v * (g * xp.ci + c0))
+
+
+cdef void pack_some_panels(const fc_isa* isa, const PanelPlan* plan, const real* w, ptrdiff_t c0,
+                           ptrdiff_t channels, ptrdiff_t first, ptrdiff_t last,
+                           const int32_t* slot, real* to) noexcept nogil:
+    """The panels from `first` to `last` of a block of channels; w is the group's first weight."""
+    cdef const Plan* xp = &plan.x
+    cdef ptrdiff_t i, v0, v
+    for i in range(first, last):
+        v0 = panel_start(plan, i)
+        v = panel_start(plan, i + 1) - v0
+        pack_block(isa, xp, &xp.classes[0], <int>imin(v * xp.lanes, xp.co - v0 * xp.lanes),
+                   channels, w + v0 * xp.lanes * xp.w_m + c0 * xp.w_c, slot, to, v * xp.lanes)
+        to += v * xp.lanes * channels * xp.taps
 
 
 cdef int run_panels(const fc_isa* isa, const PanelPlan* plan, const real* x, const real* w,
@@ -383,10 +407,12 @@ cdef int run_panels(const fc_isa* isa, const PanelPlan* plan, const real* x, con
     cdef ptrdiff_t n_items, item, g, k
     cdef PanelTables tables
     cdef size_t bias_size = rounded(xp.groups * plan.n_v * xp.lanes * sizeof(real))
-    cdef size_t w_size = 0 if packed != NULL else panel_weight_size(plan, sizeof(real))
     cdef size_t off_size = rounded(xp.cb * xp.taps * sizeof(int32_t))
-    cdef size_t slot_size = 0 if packed != NULL else rounded(xp.cb * xp.w_plane * sizeof(int32_t))
-    cdef size_t shared = bias_size + w_size + 2 * off_size + slot_size, each = xp.scratch
+    cdef size_t slot_size = rounded(xp.cb * xp.w_plane * sizeof(int32_t))
+    cdef size_t w_size = 0
+    if packed == NULL and not plan.packs:
+        w_size = panel_weight_size(plan, sizeof(real))
+    cdef size_t shared = bias_size + w_size + 2 * off_size + 2 * slot_size, each = xp.scratch
     n_items = xp.images * xp.groups * plan.n_kb * xp.n_pb * xp.n_qb
     cdef Workspace space = take_workspace(shared + threads * each)
     cdef char* memory = space.aligned()
@@ -397,6 +423,8 @@ cdef int run_panels(const fc_isa* isa, const PanelPlan* plan, const real* x, con
     tables.w = packed if packed != NULL else memory + bias_size
     tables.off = <int32_t*>(memory + bias_size + w_size)
     tables.off_last = <int32_t*>(memory + bias_size + w_size + off_size)
+    tables.slot = NULL
+    tables.slot_last = <int32_t*>(memory + bias_size + w_size + 2 * off_size + slot_size)
     with nogil:
         for g in range(xp.groups):
             for k in range(plan.n_v * xp.lanes):
@@ -404,9 +432,13 @@ cdef int run_panels(const fc_isa* isa, const PanelPlan* plan, const real* x, con
                     bias[g * xp.co + k] if bias != NULL and k < xp.co else 0)
         panel_offsets(plan, xp.cb, tables.off)
         panel_offsets(plan, xp.ci - (xp.n_cb - 1) * xp.cb, tables.off_last)
-        if packed == NULL:
-            pack_panels(isa, plan, w, <real*>(memory + bias_size),
-                        <int32_t*>(memory + bias_size + w_size + 2 * off_size))
+        if packed == NULL and not plan.packs:
+            pack_panels(isa, plan, w, <real*>(memory + bias_size), tables.slot_last)
+        elif packed == NULL:
+            tables.w = <const char*>w
+            tables.slot = <int32_t*>(memory + bias_size + w_size + 2 * off_size)
+            pack_slots(xp, &xp.classes[0], xp.cb, tables.slot)
+            pack_slots(xp, &xp.classes[0], xp.ci - (xp.n_cb - 1) * xp.cb, tables.slot_last)
         if threads == 1:
             for item in range(n_items):
                 panel_block(isa, plan, x, &tables, out, item, scratch)
