@@ -21,23 +21,29 @@ _METHODS = {
 }
 
 FMA_LATENCY, FMA_PER_CYCLE, LOADS_PER_CYCLE = 4, 2, 2
-# share of its peak that a tile reaches, its prologue and epilogue included
-TILE_SHARE = 0.92
-# cycles for a vector staged, for one transposed, for one of a patch and for a row of one
-STAGE, TRANSPOSE, PATCH, PATCH_ROW = 2.0, 6.0, 5.0, 15.0
-# cycles for an element of the weight: in the order of a tile, of a panel
-PACK = 1.5
+# steps of a sum that a tile takes at a time, and cycles of its call, beside its results' way to and
+# from memory
+DEPTH, CALL = 256, 30
+# shares of its peak that a tile then reaches: stores, caches
+PANELS, LANES, ROWS, PATCHES, DOT = 0.95, 0.88, 0.80, 0.75, 0.70
+# cycles for a vector staged, also with a stride; for a vector's lane transposed; for a vector of a
+# patch, and for a row of one
+STAGE, STAGE_STRIDED, TRANSPOSE, PATCH, PATCH_ROW = 3.0, 6.0, 0.8, 5.0, 15.0
+# the same for results that come out of panels, filter by filter
+EMIT = 1.3
+# cycles for an element of the weight: packed beforehand for all blocks, or by the block that needs it
+PACK, PACK_AT_ONCE = 2.0, 0.7
 # cycles that a tap of a plane's tile takes, with its share of the loads
 PLANE_TAP = 0.6
 # cycles that a step of a transform takes, and a product of spectra, in float32
 FFT_STEP, FFT_PRODUCT = 0.75, 1.5
 
 
-def _tile(lanes, rows, vectors):
+def _tile(lanes, rows, vectors, depth):
     """Multiplications and additions in a cycle of a register tile of rows x vectors."""
-    products = rows * vectors
+    products, depth = rows * vectors, max(1, min(depth, DEPTH))
     cycles = max(products / FMA_PER_CYCLE, (rows + vectors) / LOADS_PER_CYCLE, FMA_LATENCY)
-    return TILE_SHARE * 2 * lanes * products / cycles
+    return 2 * lanes * products * depth / (cycles * depth + CALL + 1.5 * products)
 
 
 def _is_plain(spec):
@@ -64,6 +70,24 @@ class _Job:
         if op == "conv2d_input":
             self.read = spec.N * spec.K * spec.P * spec.Q
 
+    @property
+    def staging(self):
+        """Cycles for a vector of the input."""
+        return STAGE if self.spec.stride[1] == 1 else STAGE_STRIDED
+
+    @property
+    def inside(self):
+        """Share of the row taps that do not lie in the padding."""
+        spec = self.spec
+        if self.op == "conv2d_input" or spec.padding[:2] == (0, 0):
+            return 1.0
+        taps = sum(
+            0 <= p * spec.stride[0] + r * spec.dilation[0] - spec.padding[0] < spec.H
+            for p in range(min(spec.P, 256))
+            for r in range(spec.R)
+        )
+        return max(taps, 1) / (min(spec.P, 256) * spec.R)
+
     def pixels(self, wide=1):
         """Pixels of the output's plane, its rows (or all of it) filled up to whole vectors."""
         rows, cols = self.spec.P, self.spec.Q
@@ -79,20 +103,23 @@ class _Job:
         vectors = max(1, min(tile["v"], ceil(self.pixels(lanes) / lanes / max(spec.P, 1))))
         if self.op == "conv2d_weight":
             # rows of grad_output meet taps, lane by lane
-            rate = _tile(lanes, min(self.K, 3), 3)
-            return Cost(self.flops * share, rate, STAGE * (self.read + self.made) / lanes)
-        moved = (STAGE * self.read + STAGE * self.made) / lanes
-        return Cost(self.flops * share, _tile(lanes, height, vectors), moved)
+            rate = DOT * _tile(lanes, min(self.K, 3), 3, ceil(spec.P * spec.Q / lanes))
+            return Cost(self.flops * share, rate, self.staging * (self.read + self.made) / lanes)
+        moved = (self.staging * self.read + STAGE * self.made) / lanes
+        rate = ROWS * _tile(lanes, height, vectors, self.depth)
+        return Cost(self.flops * share * self.inside, rate, moved)
 
     def of_lanes(self):
         """Images in the lanes."""
         spec, tile, lanes = self.spec, self.tile, self.lanes
         share = ceil(spec.N / lanes) * lanes / max(spec.N, 1)
         height = max(1, min(self.K, tile["m"]))
-        moved = TRANSPOSE * share * (self.read + self.made) / lanes
+        moved = TRANSPOSE * share * (self.read + self.made)
         if self.op == "conv2d_weight":
-            return Cost(self.flops * share, _tile(lanes, min(self.K, 3), 3), moved)
-        return Cost(self.flops * share, _tile(lanes, height, min(tile["v"], spec.Q)), moved)
+            rate = DOT * _tile(lanes, min(self.K, 3), 3, spec.P * spec.Q)
+            return Cost(self.flops * share, rate, moved)
+        rate = LANES * _tile(lanes, height, max(1, min(tile["v"], spec.Q)), self.depth)
+        return Cost(self.flops * share * self.inside, rate, moved)
 
     def of_patches(self):
         """Pixels in the lanes, patches as columns."""
@@ -101,7 +128,7 @@ class _Job:
         share = ceil(flat / lanes) * lanes / max(flat, 1)
         height = max(1, min(self.K, tile["m"]))
         each = PATCH * ceil(flat / lanes) + PATCH_ROW * spec.P
-        rate = _tile(lanes, height, tile["v"])
+        rate = PATCHES * _tile(lanes, height, tile["v"], self.depth)
         return Cost(self.flops * share, rate, spec.N * spec.groups * self.depth * each)
 
     def of_panels(self):
@@ -113,17 +140,19 @@ class _Job:
         if self.op == "conv2d_weight":
             rows = 6 if self.C >= 6 or spec.R * spec.S > 1 else self.C
             # each block of filters stages the input, each block of channels transposes the rest
-            blocks = ceil(vectors * lanes / 64), ceil(self.C * spec.R * spec.S * 64 / 65536)
-            moved = (
-                STAGE * self.read * blocks[0]
-                + TRANSPOSE * spec.N * spec.K * spec.P * spec.Q * blocks[1]
-                + TRANSPOSE * spec.K * self.depth
-            ) / lanes
-            return Cost(flops, _tile(lanes, rows, wide), moved)
-        moved = (STAGE * self.read * max(1, vectors // 16) + TRANSPOSE * self.made) / lanes
-        rows = min(6, max(1, self.rows * self.cols))
-        packing = PACK * vectors * lanes * spec.groups * self.depth
-        return Cost(flops, _tile(lanes, rows, wide), moved, packing)
+            blocks = ceil(vectors * lanes / 64), ceil(self.depth * 64 / 65536)
+            moved = self.staging * self.read * blocks[0] / lanes
+            moved += TRANSPOSE * (spec.N * spec.K * spec.P * spec.Q * blocks[1])
+            moved += TRANSPOSE * spec.K * self.depth
+            rate = PANELS * _tile(lanes, rows, wide, spec.P * spec.Q)
+            return Cost(flops * self.inside, rate, moved)
+        moved = self.staging * self.read * max(1, vectors // 16) / lanes + EMIT * self.made
+        count = max(1, self.rows * self.cols)
+        rows = count / ceil(count / 6)
+        packing = vectors * lanes * spec.groups * self.depth
+        packing *= PACK_AT_ONCE if spec.N == 1 and count <= 784 else PACK
+        rate = PANELS * _tile(lanes, rows, wide, self.depth)
+        return Cost(flops * self.inside, rate, moved, packing)
 
 
 def _tiles(spec):
