@@ -1,6 +1,11 @@
 /* NEON (every AArch64): 32 registers of 16 bytes. */
 #include "isa.h"
 #if FC_NEON
+#ifndef __clang__
+/* GCC would load the broadcast elements of a whole step first, and spill accumulators for them */
+#pragma GCC optimize("no-schedule-insns")
+#endif
+
 #define FC_ISA neon
 #define FC_BYTES 16
 #define FC_TILES(X) FC_V4(X, 1) FC_V4(X, 2) FC_V4(X, 3) FC_V4(X, 4) FC_V4(X, 5) FC_V4(X, 6) FC_V3(X, 7) FC_V3(X, 8)

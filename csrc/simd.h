@@ -270,9 +270,9 @@ FC_INLINE void transpose(vec row[VL]) {
 
 /* Sum of the lanes, always in the same order. */
 FC_INLINE FC_T hsum(vec x) {
-  FC_T lane[VL], sum = 0;
-  store(lane, x);
-  for (int i = 0; i < VL; ++i) sum += lane[i];
+  FC_T sum = 0;
+#pragma GCC unroll 16
+  for (int i = 0; i < VL; ++i) sum += x[i];
   return sum;
 }
 

@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -72,11 +73,88 @@ def test_names_say_operation_dtype_and_isa(symbols):
         ), name
 
 
-def test_every_kernel_against_plain_loops(objects, tmp_path):
-    program = tmp_path / "check"
+@pytest.fixture(scope="module")
+def program(objects, tmp_path_factory):
+    """tests/csrc/check.c with the objects."""
+    made = tmp_path_factory.mktemp("check") / "check"
     flags = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-fno-pie", "-no-pie")
     check = ROOT / "tests" / "csrc" / "check.c"
-    output(*COMPILER, *flags, "-I", ROOT / "csrc", check, *objects.values(), "-lm", "-o", program)
+    output(*COMPILER, *flags, "-I", ROOT / "csrc", check, *objects.values(), "-lm", "-o", made)
+    return made
+
+
+def test_every_kernel_against_plain_loops(program):
     for seed in range(1, 6):
         said = output(program, seed)
-        assert re.search(r"^portable: [1-9]\d* values$", said, re.M), said
+        for side in ("before", "behind"):
+            assert re.search(
+                rf"^portable: [1-9]\d* values, buffers {side} a guard page$", said, re.M
+            ), said
+
+
+@pytest.mark.parametrize("side", ["before", "behind"])
+@pytest.mark.parametrize("access", ["read", "write"])
+def test_a_guard_page_stops_an_overrun_of_one_element(program, access, side):
+    done = subprocess.run([program, "overrun", access, side], capture_output=True, timeout=300)
+    assert -done.returncode in (signal.SIGSEGV, signal.SIGBUS)
+
+
+def fields():
+    """The kernels of the table in fastconv.h, by name."""
+    table = (ROOT / "csrc" / "fastconv.h").read_text()
+    table = table[table.index("#define FC_DECLARE") : table.index("} fc_kernels_##S")]
+    pointers = re.findall(r"\w+\(\*(\w+)(?:\[\d+\])*\) FC_\w+_ARGS", table)
+    tiles = re.findall(r"^ *fc_\w+_##S (\w+)\[", table, re.M)
+    return {name for name in pointers if not name.startswith("fc_")} | set(tiles)
+
+
+def test_every_kernel_has_a_check():
+    checked = (ROOT / "tests" / "csrc" / "check_of.h").read_text()
+    called = set(re.findall(r"f->(\w+)(?:\[[^;(]*?\])*\(", checked))
+    assert {"tile", "panel", "sum", "max_unpool", "avg_unpool_lanes"} <= fields()
+    assert fields() <= called
+
+
+# -- csrc/README.md
+
+
+def page():
+    return (ROOT / "csrc" / "README.md").read_text()
+
+
+def test_page_lists_every_field_and_every_kernel_file():
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| .* \| (`.*\.h`) \|$", page(), re.M)
+    listed = [name for names, _ in rows for name in re.findall(r"\w+", names)]
+    assert sorted(listed) == sorted(fields())
+    files = {file for _, these in rows for file in re.findall(r"`([\w.]+)`", these)}
+    assert files == {f.name for f in (ROOT / "csrc" / "kernels").glob("*.h")} - {
+        "one.h",
+        "all.h",
+        "end.h",
+    }
+
+
+def test_page_lists_every_isa_with_its_tiles():
+    rows = dict(re.findall(r"^\| `(\w+)` \| \S.*?\| (\d+ \| \d x \d \| \d x \d) \|$", page(), re.M))
+    assert set(rows) == {s.stem.removeprefix("isa_") for s in SOURCES if s.stem != "dispatch"}
+    for isa, row in rows.items():
+        source = (ROOT / "csrc" / f"isa_{isa}.c").read_text()
+        tall = int(re.search(r"define FC_ISA_TILE_M (\d+)", source)[1])
+        wide = re.search(r"define FC_ISA_TILE_V \{(.*)\}", source)[1].split(", ")[tall]
+        panel = re.search(r"define FC_ISA_PANEL_V (\d+)", source)[1]
+        lanes = int(re.search(r"define FC_BYTES (\d+)", source)[1]) // 4
+        most = re.search(r"FC_PANEL_M = (\d+)", (ROOT / "csrc" / "fastconv.h").read_text())[1]
+        assert row == f"{lanes} | {tall} x {wide} | {most} x {panel}"
+
+
+def test_page_lists_every_verb():
+    source = (ROOT / "csrc" / "simd.h").read_text()
+    verbs = set(re.findall(r"^#define (\w+) FN\(fc_\1\)$", source, re.M))
+    section = page()[page().index("## The vocabulary") : page().index("## Add a kernel")]
+    assert set(re.findall(r"`(\w+)`", section)) == verbs - {"uvec"}
+
+
+def test_page_lists_every_file():
+    files = page()[: page().index("## Dimensions")]
+    for path in (ROOT / "csrc").glob("*.[ch]"):
+        assert path.name in files or path.name.startswith("isa_"), path.name

@@ -40,13 +40,15 @@ def cases(names=None):
 @pytest.mark.parametrize("op, spec", cases())
 def test_form_is_exact_on_small_integers(form, op, spec, rng):
     inputs = operands(op, spec, rng, helpers.integers)
-    check(op, spec, inputs, call(row_of(op, form), spec, inputs), length=0)
+    row = row_of(op, form)
+    check(row, spec, inputs, call(row, spec, inputs), length=0)
 
 
 @pytest.mark.parametrize("op, spec", cases(few))
 def test_form_equals_reference(form, op, spec, rng):
     inputs = operands(op, spec, rng)
-    check(op, spec, inputs, call(row_of(op, form), spec, inputs))
+    row = row_of(op, form)
+    check(row, spec, inputs, call(row, spec, inputs))
 
 
 @pytest.mark.parametrize("memory", ["NHWC", *helpers.FORMS])
@@ -62,7 +64,8 @@ def test_form_with_inputs_of_any_strides(form, op, spec, memory, rng):
 
     # the weight and the bias are C-contiguous
     given = [lying(a) if i == 0 or op == "conv2d_weight" else a for i, a in enumerate(inputs)]
-    check(op, spec, inputs, call(row_of(op, form), spec, tuple(given)), length=0)
+    row = row_of(op, form)
+    check(row, spec, inputs, call(row, spec, tuple(given)), length=0)
 
 
 @pytest.mark.parametrize("op, spec", cases(few))

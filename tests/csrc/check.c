@@ -1,19 +1,36 @@
-/* Every kernel of every ISA that this CPU runs, against plain loops.
+/* Every kernel of every ISA that this CPU runs, against plain loops: so the ISAs against each other.
  *
  *     cc -I csrc tests/csrc/check.c csrc/[a-z]*.c -lm -o check && ./check [SEED]
  *
  * No Python, so it runs under the sanitizers and on emulated CPUs.  Every buffer is exactly as long
- * as the kernel's contract says: an address sanitizer sees the first byte read or written beyond.
- * Operands are small integers, so that sums are exact in any order.  `./check overrun` breaks the
- * contract on purpose: a sanitized build has to stop it.
+ * as the kernel's contract says and lies against a page that nobody may touch, once behind it and once
+ * before it: the first byte read or written beyond ends the program.  Under the address sanitizer
+ * everything runs once more with buffers of malloc.  Operands are small integers, so that sums are
+ * exact in any order.
+ *
+ *     ./check overrun read|write before|behind [heap]
+ *
+ * breaks the contract on purpose, by one element: the program has to die of it.
  */
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "fastconv.h"
+#include "float_mode.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#define SANITIZED __has_feature(address_sanitizer)
+#else
+#define SANITIZED 0
+#endif
 
 static unsigned long long state;
 static long checks, failures;
@@ -31,11 +48,58 @@ static ptrdiff_t between(ptrdiff_t low, ptrdiff_t high) {
   return low + (ptrdiff_t)(next() % (unsigned long long)(high - low + 1));
 }
 
-static void *room(ptrdiff_t bytes) {
-  void *p = malloc(bytes > 0 ? (size_t)bytes : 1);
-  if (!p) exit(3);
-  return p;
+/* where a buffer lies */
+enum { ENDS_AT_GUARD, BEGINS_AT_GUARD, HEAP } side = ENDS_AT_GUARD;
+static const char *const sides[] = {"before a guard page", "behind a guard page", "on the heap"};
+
+/* Pages between two guard pages; used again for the next buffer of as many. */
+typedef struct block {
+  struct block *next;
+  char *pages;
+  size_t bytes;
+  void *given; /* NULL: free */
+} block;
+static block *blocks;
+
+static void *need(void *p) {
+  if (p != NULL && p != MAP_FAILED) return p;
+  perror("check");
+  exit(3);
 }
+
+static block *new_block(size_t bytes, size_t page) {
+  block *b = need(malloc(sizeof *b));
+  char *all = need(mmap(NULL, bytes + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  if (mprotect(all + page, bytes, PROT_READ | PROT_WRITE)) need(NULL);
+  *b = (block){blocks, all + page, bytes, NULL};
+  return blocks = b;
+}
+
+/* A buffer, filled with NaN: what a kernel should have written shows. */
+static void *room(ptrdiff_t bytes) {
+  const size_t n = bytes > 0 ? (size_t)bytes : 0, page = (size_t)sysconf(_SC_PAGESIZE);
+  if (side == HEAP) return memset(need(malloc(n ? n : 1)), 0xff, n);
+  const size_t whole = n ? (n + page - 1) / page * page : page;
+  block *b = blocks;
+  while (b && (b->given || b->bytes != whole)) b = b->next;
+  if (!b) b = new_block(whole, page);
+  b->given = side == ENDS_AT_GUARD ? b->pages + whole - n : b->pages;
+  return memset(b->given, 0xff, n);
+}
+
+static void leave(void *p) {
+  if (side == HEAP) {
+    free(p);
+    return;
+  }
+  for (block *b = blocks; b; b = b->next)
+    if (b->given == p) {
+      b->given = NULL;
+      return;
+    }
+  exit(3);
+}
+#pragma GCC poison malloc free
 
 static void expect(int good, const char *isa, const char *kernel, const char *what, double got,
                    double wanted) {
@@ -45,8 +109,13 @@ static void expect(int good, const char *isa, const char *kernel, const char *wh
     printf("%s %s, %s: got %.17g, expected %.17g\n", isa, kernel, what, got, wanted);
 }
 
-/* a length below, at or above a multiple of the vector */
-static ptrdiff_t straddling(int lanes) { return lanes * between(0, 3) + between(1, lanes); }
+/* a length below, at or above a multiple of the vector; at times none at all */
+static ptrdiff_t straddling(int lanes) {
+  return between(0, 15) ? lanes * between(0, 3) + between(1, lanes) : 0;
+}
+
+/* minus n now and then: strides may be negative */
+static ptrdiff_t either_way(ptrdiff_t n) { return between(0, 3) ? n : -n; }
 
 static fc_pool random_pool(void) {
   fc_pool g;
@@ -78,26 +147,56 @@ static fc_pool random_pool(void) {
 #define EPS DBL_EPSILON
 #include "check_of.h"
 
-int main(int argc, char **argv) {
-  if (argc > 1 && !strcmp(argv[1], "overrun")) {
-    float *x = room(7 * sizeof(float)), *y = room(8 * sizeof(float));
-    for (int i = 0; i < 7; ++i) x[i] = 0;
-    int last = 0;
-    while (fc_isas[last + 1]) ++last;
-    fc_isas[last]->f32->relu(8, x, y); /* the contract: 7 */
-    return 0;
+/* the mode without what has been raised since (MXCSR's lower bits) */
+static uint64_t controls(void) { return fc_float_mode() & ~(uint64_t)0x3f; }
+
+/* Flushing denormals: asked for or not, what comes of it, and everything as before. */
+static void check_float_mode(void) {
+  const uint64_t before = controls();
+  volatile float least = FLT_MIN, half = 0.5f, denormal;
+  for (int flush = 0; flush < 2; ++flush) {
+    const uint64_t was = fc_flush_denormals(flush), during = controls();
+    denormal = least * half; /* volatile: computed here and now */
+    fc_set_float_mode(was);
+    const uint64_t wanted = flush ? before | FC_FLUSH : before;
+    expect(during == wanted, "float mode", "set", "the mode", (double)during, (double)wanted);
+    expect((denormal == 0) == (flush && FC_FLUSH), "float mode", "set", "FLT_MIN / 2", denormal, 0);
+    expect(controls() == before, "float mode", "restored", "the mode", (double)controls(), (double)before);
+    denormal = least * half;
+    expect(denormal != 0, "float mode", "restored", "FLT_MIN / 2", denormal, FLT_MIN / 2);
   }
+}
+
+/* One element too many, read or written, before or behind a buffer. */
+static int overrun(int argc, char **argv) {
+  if (argc < 4) return 2;
+  const int write = !strcmp(argv[2], "write"), before = !strcmp(argv[3], "before");
+  side = argc > 4 ? HEAP : before ? BEGINS_AT_GUARD : ENDS_AT_GUARD;
+  float *x = room(8 * sizeof(float)), *y = room(8 * sizeof(float));
+  memset(x, 0, 8 * sizeof(float));
+  float *const from = write ? x : before ? x - 1 : x + 1, *const to = !write ? y : before ? y - 1 : y + 1;
+  for (int i = 0; fc_isas[i]; ++i)
+    if (!fc_isas[i + 1]) fc_isas[i]->f32->relu(8, from, to);
+  return 0;
+}
+
+int main(int argc, char **argv) {
+  if (argc > 1 && !strcmp(argv[1], "overrun")) return overrun(argc, argv);
   const unsigned long long seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
+  check_float_mode();
   for (int i = 0; fc_isas[i]; ++i) {
     if (!fc_isas[i]->runs()) {
       printf("%s: not on this CPU\n", fc_isas[i]->name);
       continue;
     }
-    const long before = checks;
-    state = seed;
-    check_f32(fc_isas[i]->name, fc_isas[i]->f32);
-    check_f64(fc_isas[i]->name, fc_isas[i]->f64);
-    printf("%s: %ld values\n", fc_isas[i]->name, checks - before);
+    for (side = ENDS_AT_GUARD; side <= (SANITIZED ? HEAP : BEGINS_AT_GUARD); ++side) {
+      const long before = checks;
+      state = seed;
+      check_f32(fc_isas[i]->name, fc_isas[i]->f32);
+      check_f64(fc_isas[i]->name, fc_isas[i]->f64);
+      printf("%s: %ld values, buffers %s\n", fc_isas[i]->name, checks - before, sides[side]);
+      fflush(stdout);
+    }
   }
   if (failures) printf("%ld of %ld wrong; again with: check %llu\n", failures, checks, seed);
   return failures != 0;

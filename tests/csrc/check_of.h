@@ -57,7 +57,7 @@ static void OF(check_tile)(const char *isa, const OF(fc_kernels) * f) {
           }
         f->tile[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias_given ? bias : NULL, y, y_pitch);
         OF(same)(isa, "tile", y, wanted, n_y);
-        free(off), free(at), free(x), free(w), free(bias), free(y), free(wanted);
+        leave(off), leave(at), leave(x), leave(w), leave(bias), leave(y), leave(wanted);
       }
 }
 
@@ -87,7 +87,7 @@ static void OF(check_panel)(const char *isa, const OF(fc_kernels) * f) {
           }
         f->panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias_given ? bias : NULL, y, y_pitch);
         OF(same)(isa, "panel", y, wanted, n_y);
-        free(off), free(at), free(x), free(w), free(bias), free(y), free(wanted);
+        leave(off), leave(at), leave(x), leave(w), leave(bias), leave(y), leave(wanted);
       }
 }
 
@@ -96,16 +96,17 @@ static void OF(check_dot)(const char *isa, const OF(fc_kernels) * f) {
     for (int v = 1; v <= f->dot_v[m]; ++v)
       for (int again = 0; again < 3; ++again) {
         const int lanes = f->lanes;
-        const ptrdiff_t rows = between(1, 3), n = straddling(lanes), b_step = lanes * between(1, 2);
+        const ptrdiff_t rows = between(0, 3), n = straddling(lanes), b_step = lanes * between(1, 2);
         const ptrdiff_t a_pitch = n + between(0, 3), a_row = m * a_pitch;
-        const ptrdiff_t last = (n - 1) / lanes * b_step + (n - 1) % lanes, b_row = last + between(1, 9);
+        const ptrdiff_t last = n ? (n - 1) / lanes * b_step + (n - 1) % lanes : -1;
+        const ptrdiff_t b_row = last + between(1, 9);
         int32_t *at = room(v * 4), farthest = 0;
         for (int i = 0; i < v; ++i) {
           at[i] = (int32_t)between(0, 30);
           if (at[i] > farthest) farthest = at[i];
         }
-        T *a = OF(integers)((rows - 1) * a_row + (m - 1) * a_pitch + n);
-        T *b = OF(integers)((rows - 1) * b_row + farthest + last + 1);
+        T *a = OF(integers)(rows ? (rows - 1) * a_row + (m - 1) * a_pitch + n : 0);
+        T *b = OF(integers)(rows && n ? (rows - 1) * b_row + farthest + last + 1 : 0);
         T *acc = OF(integers)(m * v * lanes), *wanted = OF(copy)(acc, m * v * lanes);
         for (int i = 0; i < m; ++i)
           for (int j = 0; j < v; ++j)
@@ -116,7 +117,7 @@ static void OF(check_dot)(const char *isa, const OF(fc_kernels) * f) {
                     b[r * b_row + at[j] + k / lanes * b_step + k % lanes];
         f->dot[m - 1][v - 1](rows, n, a, a_row, a_pitch, b, b_row, at, b_step, acc);
         OF(same)(isa, "dot", acc, wanted, m * v * lanes);
-        free(at), free(a), free(b), free(acc), free(wanted);
+        leave(at), leave(a), leave(b), leave(acc), leave(wanted);
       }
 }
 
@@ -124,8 +125,8 @@ static void OF(check_lanes)(const char *isa, const OF(fc_kernels) * f) {
   const int lanes = f->lanes;
   for (int images = 1; images <= lanes; ++images) {
     const ptrdiff_t n = straddling(lanes), pitch = n + between(0, 4);
-    const ptrdiff_t spread = (images - 1) * pitch + n;
-    const ptrdiff_t apart = lanes + between(0, 3), n_vectors = (n - 1) * apart + lanes;
+    const ptrdiff_t spread = n ? (images - 1) * pitch + n : 0;
+    const ptrdiff_t apart = lanes + between(0, 3), n_vectors = n ? (n - 1) * apart + lanes : 0;
     T *x = OF(integers)(spread), *y = OF(integers)(n * lanes);
     T *vectors = OF(integers)(n_vectors), *wanted = OF(copy)(vectors, n_vectors);
     for (ptrdiff_t i = 0; i < n; ++i)
@@ -138,7 +139,7 @@ static void OF(check_lanes)(const char *isa, const OF(fc_kernels) * f) {
       for (ptrdiff_t i = 0; i < n; ++i) as_was[l * pitch + i] = y[i * lanes + l];
     f->scatter_lanes(n, images, vectors, apart, back, pitch);
     OF(same)(isa, "scatter_lanes", back, as_was, spread);
-    free(vectors);
+    leave(vectors);
     T *sums = OF(integers)(n), *sums_wanted = OF(copy)(sums, n);
     for (ptrdiff_t i = 0; i < n; ++i) {
       sums_wanted[i] = 0;
@@ -148,7 +149,7 @@ static void OF(check_lanes)(const char *isa, const OF(fc_kernels) * f) {
     OF(same)(isa, "sum_lanes", sums, sums_wanted, n);
     f->sum_lanes(n, y, y);
     OF(same)(isa, "sum_lanes in place", y, sums_wanted, n);
-    free(x), free(y), free(wanted), free(back), free(as_was), free(sums), free(sums_wanted);
+    leave(x), leave(y), leave(wanted), leave(back), leave(as_was), leave(sums), leave(sums_wanted);
   }
 }
 
@@ -172,12 +173,13 @@ static void OF(check_pack)(const char *isa, const OF(fc_kernels) * f) {
         wanted[slot[j] * pitch + i] = i < m ? w[i * w_m + j] : 0;
     f->pack(m, n, w, w_m, slot, y, pitch);
     OF(same)(isa, "pack", y, wanted, rows * pitch);
-    free(slot), free(w), free(y), free(wanted);
+    leave(slot), leave(w), leave(y), leave(wanted);
   }
 }
 
 static void OF(check_maps)(const char *isa, const OF(fc_kernels) * f) {
-  const ptrdiff_t n = straddling(f->lanes);
+  /* a long sum goes by blocks */
+  const ptrdiff_t n = straddling(f->lanes) + (between(0, 3) ? 0 : 64 * f->lanes * between(1, 2));
   T *x = OF(integers)(n), *grad = OF(integers)(n), *y = OF(integers)(n), *out = OF(integers)(n);
   double sum = 0;
   for (ptrdiff_t i = 0; i < n; ++i) sum += (double)(x[i] = x[i] * (T)1.25);
@@ -199,29 +201,45 @@ static void OF(check_maps)(const char *isa, const OF(fc_kernels) * f) {
   }
   f->relu(n, x, x); /* y may be x */
   for (ptrdiff_t i = 0; i < n; ++i) expect(x[i] >= 0, isa, "relu in place", "an element", x[i], 0);
-  free(x), free(grad), free(y), free(out);
+  leave(x), leave(grad), leave(y), leave(out);
+}
+
+/* A plane of any strides: pixel (h, w) at first + h row + w col of `size` elements. */
+typedef struct {
+  ptrdiff_t row, col, first, size;
+} OF(plane);
+
+static OF(plane) OF(any_plane)(ptrdiff_t height, ptrdiff_t width) {
+  const ptrdiff_t col = between(0, 1) && width < 20 ? 2 : 1, row = width * col + between(0, 2);
+  OF(plane) plane = {either_way(row), either_way(col), 0, (height - 1) * row + (width - 1) * col + 1};
+  if (plane.row < 0) plane.first += (height - 1) * row;
+  if (plane.col < 0) plane.first += (width - 1) * col;
+  return plane;
 }
 
 static void OF(check_pools)(const char *isa, const OF(fc_kernels) * f) {
   const fc_pool g = random_pool();
-  const ptrdiff_t x_col = between(1, 2) > 1 && g.width < 20 ? 2 : 1, x_row = g.width * x_col + between(0, 2);
+  const OF(plane) image = OF(any_plane)(g.height, g.width);
+  const ptrdiff_t x_row = image.row, x_col = image.col, n_x = image.size;
   const ptrdiff_t y_col = between(0, 7) == 0 ? 2 : 1, y_row = g.out_w * y_col + between(0, 2);
-  const ptrdiff_t n_x = (g.height - 1) * x_row + (g.width - 1) * x_col + 1;
   const ptrdiff_t n_y = (g.out_h - 1) * y_row + (g.out_w - 1) * y_col + 1;
   const ptrdiff_t outputs = g.out_h * g.out_w, middle = between(0, g.out_h);
   const ptrdiff_t half = between(0, g.height);
-  T *x = OF(integers)(n_x), *maxima = OF(integers)(n_y), *again = OF(integers)(n_y);
+  T *x_all = OF(integers)(n_x), *x = x_all + image.first, *maxima = OF(integers)(n_y), *again = OF(integers)(n_y);
   T *means = OF(integers)(n_y), *row_div = OF(integers)(g.out_h), *col_div = OF(integers)(g.out_w);
   T *scratch = room(fc_pool_scratch(&g) * (ptrdiff_t)sizeof(T));
-  T *dx = OF(integers)(n_x), *dx_wanted = OF(copy)(dx, n_x), *unpooled = OF(integers)(n_x);
-  T *unpooled_wanted = OF(copy)(unpooled, n_x);
+  T *dx_all = OF(integers)(n_x), *dx_all_wanted = OF(copy)(dx_all, n_x), *unpooled_all = OF(integers)(n_x);
+  T *unpooled_all_wanted = OF(copy)(unpooled_all, n_x);
+  T *dx = dx_all + image.first, *dx_wanted = dx_all_wanted + image.first;
+  T *unpooled = unpooled_all + image.first, *unpooled_wanted = unpooled_all_wanted + image.first;
   int64_t *at = room(outputs * 8);
   if (between(0, 3) == 0) x[between(0, g.height - 1) * x_row + between(0, g.width - 1) * x_col] = (T)NAN;
   for (ptrdiff_t p = 0; p < g.out_h; ++p) row_div[p] = (T)between(1, 3);
   for (ptrdiff_t q = 0; q < g.out_w; ++q) col_div[q] = (T)between(1, 3);
   const int halves = g.kernel_h == 2 && g.kernel_w == 2 && g.stride_h == 2 && g.stride_w == 2;
-  if (halves) { /* that path has one divisor */
-    for (ptrdiff_t p = 0; p < g.out_h; ++p) row_div[p] = 3;
+  const T scale = between(0, 1) ? (T)0.25 : 0; /* given where it is the same everywhere */
+  if (halves || scale != 0) { /* that path has one divisor */
+    for (ptrdiff_t p = 0; p < g.out_h; ++p) row_div[p] = scale != 0 ? 4 : 3;
     for (ptrdiff_t q = 0; q < g.out_w; ++q) col_div[q] = 1;
   }
 
@@ -231,9 +249,10 @@ static void OF(check_pools)(const char *isa, const OF(fc_kernels) * f) {
   f->max_pool_at(&g, 0, middle, x, x_row, x_col, again, y_row, y_col, at, scratch);
   f->max_pool_at(&g, middle, g.out_h, x, x_row, x_col, again, y_row, y_col, at, scratch);
   /* minima: the maxima of what is negated, in the same places */
-  T *minus = OF(copy)(x, n_x), *minima = OF(copy)(maxima, n_y), *fewest = OF(copy)(again, n_y);
+  T *minus_all = OF(copy)(x_all, n_x), *minus = minus_all + image.first;
+  T *minima = OF(copy)(maxima, n_y), *fewest = OF(copy)(again, n_y);
   int64_t *least_at = room(outputs * 8);
-  for (ptrdiff_t i = 0; i < n_x; ++i) minus[i] = -x[i];
+  for (ptrdiff_t i = 0; i < n_x; ++i) minus_all[i] = -x_all[i];
   f->min_pool(&g, 0, middle, minus, x_row, x_col, minima, y_row, y_col, scratch);
   f->min_pool(&g, middle, g.out_h, minus, x_row, x_col, minima, y_row, y_col, scratch);
   f->min_pool_at(&g, 0, middle, minus, x_row, x_col, fewest, y_row, y_col, least_at, scratch);
@@ -246,11 +265,11 @@ static void OF(check_pools)(const char *isa, const OF(fc_kernels) * f) {
              (double)least_at[p * g.out_w + q], (double)at[p * g.out_w + q]);
     }
   OF(same)(isa, "min_pool", minima, maxima, n_y), OF(same)(isa, "min_pool_at", fewest, again, n_y);
-  free(minus), free(minima), free(fewest), free(least_at);
+  leave(minus_all), leave(minima), leave(fewest), leave(least_at);
   const int plain = g.dilation_h == 1 && g.dilation_w == 1;
   if (plain) {
-    f->avg_pool(&g, 0, middle, x, x_row, x_col, row_div, col_div, 0, means, y_row, y_col, scratch);
-    f->avg_pool(&g, middle, g.out_h, x, x_row, x_col, row_div, col_div, 0, means, y_row, y_col, scratch);
+    f->avg_pool(&g, 0, middle, x, x_row, x_col, row_div, col_div, scale, means, y_row, y_col, scratch);
+    f->avg_pool(&g, middle, g.out_h, x, x_row, x_col, row_div, col_div, scale, means, y_row, y_col, scratch);
   }
   for (ptrdiff_t p = 0; p < g.out_h; ++p)
     for (ptrdiff_t q = 0; q < g.out_w; ++q) {
@@ -293,18 +312,19 @@ static void OF(check_pools)(const char *isa, const OF(fc_kernels) * f) {
     }
   expect(f->max_unpool(&g, y, y_row, y_col, at, g.out_w, 1, unpooled, x_row, x_col) == -1, isa,
          "max_unpool", "all places are good", 0, -1);
-  OF(same)(isa, "max_unpool", unpooled, unpooled_wanted, n_x);
+  OF(same)(isa, "max_unpool", unpooled_all, unpooled_all_wanted, n_x);
   if (plain) {
-    f->avg_unpool(&g, 0, half, y, y_row, y_col, row_div, col_div, 0, dx, x_row, x_col, scratch);
-    f->avg_unpool(&g, half, g.height, y, y_row, y_col, row_div, col_div, 0, dx, x_row, x_col, scratch);
-    for (ptrdiff_t i = 0; i < n_x; ++i) OF(near)(isa, "avg_unpool", dx[i], dx_wanted[i], 64);
+    f->avg_unpool(&g, 0, half, y, y_row, y_col, row_div, col_div, scale, dx, x_row, x_col, scratch);
+    f->avg_unpool(&g, half, g.height, y, y_row, y_col, row_div, col_div, scale, dx, x_row, x_col, scratch);
+    for (ptrdiff_t i = 0; i < n_x; ++i)
+      OF(near)(isa, "avg_unpool", dx_all[i], dx_all_wanted[i], 64);
   }
   const ptrdiff_t wrong = between(0, outputs - 1);
   at[wrong] = between(0, 1) ? -1 : (int64_t)g.height * g.width;
   const ptrdiff_t found = f->max_unpool(&g, y, y_row, y_col, at, g.out_w, 1, unpooled, x_row, x_col);
   expect(found == wrong, isa, "max_unpool", "the first wrong place", (double)found, (double)wrong);
-  free(x), free(maxima), free(again), free(means), free(row_div), free(col_div), free(scratch);
-  free(dx), free(dx_wanted), free(unpooled), free(unpooled_wanted), free(at), free(y);
+  leave(x_all), leave(maxima), leave(again), leave(means), leave(row_div), leave(col_div), leave(scratch);
+  leave(dx_all), leave(dx_all_wanted), leave(unpooled_all), leave(unpooled_all_wanted), leave(at), leave(y);
 }
 
 /* Windows side by side, images in the lanes: the activation and the pooling behind a convolution. */
@@ -348,13 +368,14 @@ static void OF(check_blocks)(const char *isa, const OF(fc_kernels) * f) {
   }
   f->avg_unpool_lanes[0](&g, scale, dy, x, x); /* dx may be x */
   OF(same)(isa, "avg_unpool_lanes in place", x, grad_mean, n_x);
-  free(x), free(dy), free(y), free(maxima), free(means), free(dx), free(grad_max), free(grad_mean);
+  leave(x), leave(dy), leave(y), leave(maxima), leave(means), leave(dx), leave(grad_max), leave(grad_mean);
 }
 
 /* A row of one tap out of an image and back; what lies between its pixels stays. */
 static void OF(check_patches)(const char *isa, const OF(fc_kernels) * f) {
-  const ptrdiff_t n = straddling(f->lanes), stride = between(1, 3), col = between(1, 2) * (between(0, 1) ? 1 : -1);
-  const ptrdiff_t n_x = (n - 1) * stride * (col < 0 ? -col : col) + 1, first = col < 0 ? n_x - 1 : 0;
+  const ptrdiff_t n = straddling(f->lanes), stride = between(1, 3), col = either_way(between(1, 2));
+  const ptrdiff_t n_x = n ? (n - 1) * stride * (col < 0 ? -col : col) + 1 : 0;
+  const ptrdiff_t first = col < 0 && n ? n_x - 1 : 0;
   T *x = OF(integers)(n_x), *wanted = OF(copy)(x, n_x), *y = OF(integers)(n), *taken = OF(copy)(y, n);
   T *expected = OF(copy)(y, n);
   if (n > 1) x[first + stride * col] = wanted[first + stride * col] = -(T)INFINITY;
@@ -364,7 +385,7 @@ static void OF(check_patches)(const char *isa, const OF(fc_kernels) * f) {
   for (ptrdiff_t i = 0; i < n; ++i) wanted[first + i * stride * col] += y[i];
   f->give(n, y, x + first, col, stride);
   OF(same)(isa, "give", x, wanted, n_x);
-  free(x), free(wanted), free(y), free(taken), free(expected);
+  leave(x), leave(wanted), leave(y), leave(taken), leave(expected);
 }
 
 /* Rows split into the phases of a stride, and one filter over rows at random places. */
@@ -424,10 +445,10 @@ static void OF(check_depthwise)(const char *isa, const OF(fc_kernels) * f) {
                           y_pitch);
       OF(same)(isa, "depthwise_column", y, expected, n_y);
     }
-    for (ptrdiff_t i = 0; i < rows; ++i) free(row[i]);
-    free(at), free(row);
+    for (ptrdiff_t i = 0; i < rows; ++i) leave(row[i]);
+    leave(at), leave(row);
   }
-  free(x), free(split), free(wanted), free(w), free(y), free(expected);
+  leave(x), leave(split), leave(wanted), leave(w), leave(y), leave(expected);
 }
 
 /* A row out of its phases. */
@@ -438,7 +459,7 @@ static void OF(check_merge)(const char *isa, const OF(fc_kernels) * f) {
   for (ptrdiff_t j = 0; j < n; ++j) wanted[j] = x[(begin + j) % stride * pitch + (begin + j) / stride];
   f->merge_rows(n, begin, stride, x, pitch, y);
   OF(same)(isa, "merge_rows", y, wanted, n);
-  free(x), free(y), free(wanted);
+  leave(x), leave(y), leave(wanted);
 }
 
 /* Soft pooling of windows that each hold a pixel of the image, at some beta. */
@@ -448,16 +469,23 @@ static void OF(check_soft_pools)(const char *isa, const OF(fc_kernels) * f) {
   const ptrdiff_t room_h = g.height + g.top - g.kernel_h, room_w = g.width + g.left - g.kernel_w;
   if (room_h < 0 || room_w < 0 || g.top >= g.kernel_h || g.left >= g.kernel_w) return;
   g.out_h = room_h / g.stride_h + 1, g.out_w = room_w / g.stride_w + 1;
-  const ptrdiff_t n_x = g.height * g.width, n_y = g.out_h * g.out_w, middle = between(0, (int)g.out_h);
+  const OF(plane) image = OF(any_plane)(g.height, g.width), out = OF(any_plane)(g.out_h, g.out_w);
+  const ptrdiff_t n_x = image.size, n_y = out.size, middle = between(0, g.out_h);
   const T beta = (T)between(-4, 4) / 4;
-  T *x = OF(integers)(n_x), *dy = OF(integers)(n_y), *y = OF(integers)(n_y), *dx = OF(integers)(n_x);
+  T *x_all = OF(integers)(n_x), *dx_all = OF(integers)(n_x), *x = x_all + image.first, *dx = dx_all + image.first;
+  T *dy_all = OF(integers)(n_y), *y_all = OF(integers)(n_y), *dy = dy_all + out.first, *y = y_all + out.first;
   T *scratch = room(fc_soft_pool_scratch(&g) * (ptrdiff_t)sizeof(T));
-  double *wanted = room(n_x * (ptrdiff_t)sizeof(double));
-  for (ptrdiff_t i = 0; i < n_x; ++i) wanted[i] = 0;
-  f->soft_pool(&g, 0, middle, x, g.width, 1, beta, y, g.out_w, 1, scratch);
-  f->soft_pool(&g, middle, g.out_h, x, g.width, 1, beta, y, g.out_w, 1, scratch);
-  f->soft_unpool(&g, dy, g.out_w, 1, x, g.width, 1, beta, dx, g.width, 1, scratch);
-  for (ptrdiff_t i = 0; i < n_y; ++i) {
+  double *wanted_all = room(n_x * (ptrdiff_t)sizeof(double)), *wanted = wanted_all + image.first;
+  T *y_was = OF(copy)(y_all, n_y);
+  for (ptrdiff_t i = 0; i < n_x; ++i) wanted_all[i] = (double)dx_all[i]; /* between the pixels */
+  for (ptrdiff_t h = 0; h < g.height; ++h)
+    for (ptrdiff_t w = 0; w < g.width; ++w) wanted[h * image.row + w * image.col] = 0;
+  f->soft_pool(&g, 0, middle, x, image.row, image.col, beta, y, out.row, out.col, scratch);
+  f->soft_pool(&g, middle, g.out_h, x, image.row, image.col, beta, y, out.row, out.col, scratch);
+  f->soft_unpool(&g, dy, out.row, out.col, x, image.row, image.col, beta, dx, image.row, image.col,
+                 scratch);
+  for (ptrdiff_t i = 0; i < g.out_h * g.out_w; ++i) {
+    const ptrdiff_t here = i / g.out_w * out.row + i % g.out_w * out.col;
     double weighted = 0, total = 0;
     for (int back = 0; back < 2; ++back) {
       for (ptrdiff_t r = 0; r < g.kernel_h; ++r)
@@ -465,21 +493,24 @@ static void OF(check_soft_pools)(const char *isa, const OF(fc_kernels) * f) {
           const ptrdiff_t h = i / g.out_w * g.stride_h - g.top + r;
           const ptrdiff_t w = i % g.out_w * g.stride_w - g.left + s;
           if (h < 0 || h >= g.height || w < 0 || w >= g.width) continue;
-          const double v = (double)x[h * g.width + w], e = exp((double)beta * v);
+          const ptrdiff_t pixel = h * image.row + w * image.col;
+          const double v = (double)x[pixel], e = exp((double)beta * v);
           if (back) {
             const double mean = weighted / total;
-            wanted[h * g.width + w] += (double)dy[i] * e / total * (1 + (double)beta * (v - mean));
+            wanted[pixel] += (double)dy[here] * e / total * (1 + (double)beta * (v - mean));
           } else {
             weighted += v * e, total += e;
           }
         }
     }
     /* the terms are as large as 8, their number at most that of the window's pixels */
-    OF(near)(isa, "soft_pool", y[i] / 8, (T)(weighted / total / 8), (T)(16 + g.kernel_h * g.kernel_w));
+    y_was[out.first + here] = y[here];
+    OF(near)(isa, "soft_pool", y[here] / 8, (T)(weighted / total / 8), (T)(16 + g.kernel_h * g.kernel_w));
   }
+  OF(same)(isa, "soft_pool, between its pixels", y_all, y_was, n_y);
   for (ptrdiff_t i = 0; i < n_x; ++i)
-    OF(near)(isa, "soft_unpool", dx[i] / 64, (T)(wanted[i] / 64), (T)(16 * (2 + g.kernel_h * g.kernel_w)));
-  free(x), free(dy), free(y), free(dx), free(scratch), free(wanted);
+    OF(near)(isa, "soft_unpool", dx_all[i] / 64, (T)(wanted_all[i] / 64), (T)(16 * (2 + g.kernel_h * g.kernel_w)));
+  leave(x_all), leave(dy_all), leave(y_all), leave(dx_all), leave(scratch), leave(wanted_all), leave(y_was);
 }
 
 /* row r of B^T, G or A^T at column c, from the points alone: 0, +-p ..., infinity */
@@ -555,8 +586,8 @@ static void OF(check_winograd)(const char *isa, const OF(fc_kernels) * f) {
     for (ptrdiff_t i = 0; i < n_y; ++i)
       OF(near)(isa, "winograd_output", y[i], y_wanted[i], 8 * 8 * 75);
   }
-  free(x), free(w), free(bias), free(v), free(u), free(y), free(z);
-  free(v_wanted), free(u_wanted), free(y_wanted);
+  leave(x), leave(w), leave(bias), leave(v), leave(u), leave(y), leave(z);
+  leave(v_wanted), leave(u_wanted), leave(y_wanted);
 }
 
 static void OF(check)(const char *isa, const OF(fc_kernels) * f) {
