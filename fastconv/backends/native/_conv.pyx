@@ -25,7 +25,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from fastconv.backends.native._dispatch cimport (
-    FC_PANEL_M, fc_float_mode, fc_isa, fc_set_float_mode, isa_table)
+    FC_PANEL_M, fc_float_mode, fc_flush_denormals, fc_isa, fc_set_float_mode, isa_table)
 
 ctypedef fused real:
     float
@@ -691,8 +691,8 @@ cdef void correlate_block(const fc_isa* isa, const Plan* plan, const real* x,
     cdef ptrdiff_t p0 = pi * plan.pb, q0 = qi * plan.qb, rows, cols, per_row, n_vec, y_pitch
     cdef ptrdiff_t mt, mt0 = ki * plan.mt_block, mt1 = imin(mt0 + plan.mt_block, plan.n_mt)
     cdef ptrdiff_t ci, c0, channels, m0, m1, m, j, k0 = tile_start(plan, mt0)
-    cdef const real* bias = <const real*>tables.memory
-    cdef const real* w = <const real*>(tables.memory + tables.packed)
+    cdef const real* bias = <const real*>tables.bias
+    cdef const real* w = <const real*>tables.w
     cdef const real* w_tile
     cdef const real* first_bias
     cdef const int32_t* off_block
@@ -843,70 +843,109 @@ cdef void cut(Plan* plan, size_t item_size, int threads) noexcept nogil:
                     + rounded(imax(plan.n_vec, plan.qb) * lanes * item_size))
 
 
-# What all blocks of a plan read: packed weights, bias, offset tables.
+# What all blocks of a plan read: bias, packed weights, offset tables.
 cdef struct Tables:
-    char* memory
-    ptrdiff_t* w_off
+    const char* bias
+    const char* w                       # in the order of the tiles, or of the panels
     int32_t* off
     int32_t* off_last                   # of a last, smaller block of channels
-    size_t packed, size                 # where the weights begin; bytes of it all
+    ptrdiff_t* w_off                    # where the weights come from, unless they are packed
 
 
-cdef Tables size_tables(const Plan* plan, size_t item_size) noexcept nogil:
-    """How much memory the tables take, and how they lie in it; `memory` is still to be given.
-
-    Bias first, then the weights: what has to be cast to the element type is where it can be found.
-    """
-    cdef Tables tables
-    cdef size_t off_size = rounded(plan.cb * plan.row.n_taps * plan.class_taps * sizeof(int32_t))
-    tables.memory = NULL
-    tables.packed = rounded((plan.groups * plan.co + plan.tile_m) * item_size)
-    tables.size = tables.packed + rounded(
-        plan.groups * plan.n_mt * packed_depth(plan) * plan.tile_m * item_size)
-    tables.off = <int32_t*>tables.size
-    tables.off_last = <int32_t*>(tables.size + off_size)
-    tables.w_off = <ptrdiff_t*>(tables.size + 2 * off_size)
-    tables.size += 2 * off_size + rounded(packed_depth(plan) * sizeof(ptrdiff_t))
-    return tables
+cdef inline size_t off_size(const Plan* plan) noexcept nogil:
+    return rounded(plan.cb * plan.row.n_taps * plan.class_taps * sizeof(int32_t))
 
 
-cdef void fill_tables(const fc_isa* isa, const Plan* plan, Tables* tables, char* memory,
-                      const real* w, const real* bias) noexcept nogil:
-    cdef ptrdiff_t k, g, mt, m0
-    cdef real* start = <real*>memory
-    cdef real* packed = <real*>(memory + tables.packed)
-    tables.memory = memory
-    tables.off = <int32_t*>(memory + <size_t>tables.off)
-    tables.off_last = <int32_t*>(memory + <size_t>tables.off_last)
-    tables.w_off = <ptrdiff_t*>(memory + <size_t>tables.w_off)
-    for k in range(plan.groups * plan.co):
-        start[k] = bias[k] if bias != NULL else 0
+cdef inline size_t offsets_size(const Plan* plan, bint packed) noexcept nogil:
+    """Bytes of the tables that depend on the plan alone."""
+    return 2 * off_size(plan) + (
+        0 if packed else rounded(packed_depth(plan) * sizeof(ptrdiff_t)))
+
+
+cdef void place_offsets(const Plan* plan, Tables* tables, char* memory,
+                        bint packed) noexcept nogil:
+    tables.off = <int32_t*>memory
+    tables.off_last = <int32_t*>(memory + off_size(plan))
+    tables.w_off = <ptrdiff_t*>(memory + 2 * off_size(plan))
+    if not packed:
+        weight_offsets(plan, tables.w_off)
+
+
+cdef void fill_offsets(const Plan* plan, Tables* tables, char* memory, bint packed) noexcept nogil:
+    place_offsets(plan, tables, memory, packed)
     block_offsets(plan, plan.cb, tables.off)
     block_offsets(plan, plan.ci - (plan.n_cb - 1) * plan.cb, tables.off_last)
-    weight_offsets(plan, tables.w_off)
+
+
+cdef inline size_t bias_size(const Plan* plan, size_t item_size) noexcept nogil:
+    return rounded(plan.groups * plan.co * item_size)
+
+
+cdef inline size_t weight_size(const Plan* plan, size_t item_size) noexcept nogil:
+    return rounded(plan.groups * plan.n_mt * packed_depth(plan) * plan.tile_m * item_size)
+
+
+cdef inline size_t operands_size(const Plan* plan, size_t item_size, bint packed) noexcept nogil:
+    """Bytes of bias and weights; of the bias alone where the weights are packed already."""
+    return bias_size(plan, item_size) + (0 if packed else weight_size(plan, item_size))
+
+
+cdef void pack_tiles(const fc_isa* isa, const Plan* plan, const real* w, const ptrdiff_t* w_off,
+                     real* to) noexcept nogil:
+    """Weights in the order in which the tiles read them."""
+    cdef ptrdiff_t g, mt, m0
     for g in range(plan.groups):
         for mt in range(plan.n_mt):
             m0 = tile_start(plan, mt)
             pack(isa, <int>(tile_start(plan, mt + 1) - m0), packed_depth(plan),
-                 w + g * plan.w_group + m0 * plan.w_m, plan.w_m, tables.w_off,
-                 packed + (g * plan.n_mt + mt) * packed_depth(plan) * plan.tile_m, plan.tile_m)
+                 w + g * plan.w_group + m0 * plan.w_m, plan.w_m, w_off,
+                 to + (g * plan.n_mt + mt) * packed_depth(plan) * plan.tile_m, plan.tile_m)
 
 
-cdef int run_plan(const fc_isa* isa, Plan* plan, const real* x, const real* w, const real* bias,
-                  real* out, int threads) except -1:
-    """Packs the weights, then runs the blocks on the threads."""
-    cdef ptrdiff_t n_items, item
-    cdef Tables tables
-    tables = size_tables(plan, sizeof(real))
-    n_items = plan.groups * plan.n_kb * plan.n_pb * plan.n_qb * (
+cdef void fill_operands(const fc_isa* isa, const Plan* plan, Tables* tables, char* memory,
+                        const real* w, const char* packed, const real* bias) noexcept nogil:
+    cdef ptrdiff_t k
+    cdef real* start = <real*>memory
+    for k in range(plan.groups * plan.co):
+        start[k] = bias[k] if bias != NULL else 0
+    tables.bias = memory
+    tables.w = packed
+    if packed == NULL:
+        memory += bias_size(plan, sizeof(real))
+        tables.w = memory
+        pack_tiles(isa, plan, w, tables.w_off, <real*>memory)
+
+
+cdef inline size_t tables_size(const Plan* plan, size_t item_size) noexcept nogil:
+    """Bytes that `fill_tables` fills for weights that are not packed."""
+    return offsets_size(plan, False) + operands_size(plan, item_size, False)
+
+
+cdef void fill_tables(const fc_isa* isa, const Plan* plan, Tables* tables, char* memory,
+                      const real* w, const char* packed, const real* bias) noexcept nogil:
+    fill_offsets(plan, tables, memory, packed != NULL)
+    fill_operands(isa, plan, tables, memory + offsets_size(plan, packed != NULL), w, packed, bias)
+
+
+cdef inline ptrdiff_t blocks(const Plan* plan) noexcept nogil:
+    return plan.groups * plan.n_kb * plan.n_pb * plan.n_qb * (
         ceil_div(plan.images, plan.lanes) if plan.mode == LANES else plan.images)
-    cdef Workspace space = take_workspace(tables.size + threads * plan.scratch)
-    cdef char* memory = space.aligned()
-    cdef char* scratch = memory + tables.size
+
+
+cdef int run_plan(const fc_isa* isa, Plan* plan, const real* x, const real* w, const char* packed,
+                  const real* bias, real* out, int threads) except -1:
+    """Packs the weights unless they are packed already, then runs the blocks on the threads."""
+    cdef ptrdiff_t n_items = blocks(plan), item
+    cdef Tables tables
+    cdef size_t shared = (offsets_size(plan, packed != NULL)
+                          + operands_size(plan, sizeof(real), packed != NULL))
     cdef size_t each = plan.scratch
+    cdef Workspace space = take_workspace(shared + threads * each)
+    cdef char* memory = space.aligned()
+    cdef char* scratch = memory + shared
     cdef uint64_t mode = fc_float_mode(), before
     with nogil:
-        fill_tables(isa, plan, &tables, memory, w, bias)
+        fill_tables(isa, plan, &tables, memory, w, packed, bias)
         if threads == 1:
             for item in range(n_items):
                 correlate_block(isa, plan, x, &tables, out, item, scratch)
@@ -987,7 +1026,9 @@ cdef int run_correlation(const fc_isa* isa, Plan* plan, const real* x, const rea
         return run_panels(isa, &panels, x, w, packed, bias, out, threads)
     plan.mode = form
     cut(plan, sizeof(real), threads)
-    return run_plan(isa, plan, x, w, bias, out, threads)
+    if form == LANES:
+        packed = NULL       # its order depends on the plane, too
+    return run_plan(isa, plan, x, w, packed, bias, out, threads)
 
 
 cdef int correlate_input(const fc_isa* isa, const Geometry* g, const real* dy, const ptrdiff_t* ys,
@@ -1356,30 +1397,38 @@ cdef class Packed:
     cdef readonly size_t nbytes
 
 
-cdef Packed packed_of(tuple fields, const real[:, :, :, ::1] w, int isa_index):
+cdef Packed packed_of(tuple fields, const real[:, :, :, ::1] w, int form, int isa_index):
     cdef const fc_isa* isa = isa_table(isa_index)
     cdef Geometry g = read_geometry(fields)
     cdef PanelPlan panels
+    cdef Packed packed = Packed.__new__(Packed)
     memset(&panels, 0, sizeof(PanelPlan))
     panels.x = forward_plan(isa, &g, sizeof(real))
-    plan_panels(&panels, isa, sizeof(real), 1)
-    cdef Packed packed = Packed.__new__(Packed)
-    cdef size_t size = panel_weight_size(&panels, sizeof(real))
+    if form == PANELS:
+        plan_panels(&panels, isa, sizeof(real), 1)
+        packed.nbytes = panel_weight_size(&panels, sizeof(real))
+    else:
+        panels.x.mode = form
+        cut(&panels.x, sizeof(real), 1)
+        packed.nbytes = weight_size(&panels.x, sizeof(real))
     cdef Workspace table = take_workspace(panels.x.depth * sizeof(ptrdiff_t))
+    cdef ptrdiff_t* w_off = <ptrdiff_t*>table.aligned()
     packed.memory = Workspace.__new__(Workspace)
-    grow_workspace(packed.memory, size)
-    packed.nbytes = size
-    pack_panels(isa, &panels, &w[0, 0, 0, 0], <real*>packed.memory.aligned(),
-                <ptrdiff_t*>table.aligned())
+    grow_workspace(packed.memory, packed.nbytes)
+    weight_offsets(&panels.x, w_off)
+    if form == PANELS:
+        pack_panels(isa, &panels, &w[0, 0, 0, 0], w_off, <real*>packed.memory.aligned())
+    else:
+        pack_tiles(isa, &panels.x, &w[0, 0, 0, 0], w_off, <real*>packed.memory.aligned())
     give_workspace(table, 1)
     return packed
 
 
-def pack_weight(tuple geometry, weight, int isa):
-    """Weights packed for the form PANELS and any size of the input."""
+def pack_weight(tuple geometry, weight, int form, int isa):
+    """Weights packed for any size of the input, in a form other than LANES."""
     if weight.itemsize == 4:
-        return packed_of[float](geometry, weight, isa)
-    return packed_of[double](geometry, weight, isa)
+        return packed_of[float](geometry, weight, form, isa)
+    return packed_of[double](geometry, weight, form, isa)
 
 
 def conv2d(tuple geometry, x, weight, Packed packed, bias, out, int activation, int form, int isa,
@@ -1410,6 +1459,11 @@ def conv2d_weight(tuple geometry, x, grad_output, out, int form, int isa, int th
 # --- filters in the lanes -------------------------------------------------------------------------
 
 include "_panels.pxi"
+
+
+# --- calls that come again ------------------------------------------------------------------------
+
+include "_prepared.pxi"
 
 
 # --- convolution, activation and pooling as one ---------------------------------------------------

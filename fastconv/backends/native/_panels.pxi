@@ -40,14 +40,6 @@ cdef struct PanelPlan:
     ptrdiff_t off_chan, off_row, off_col, at_row, at_pixel   # places in it: a tap's, an output's
 
 
-# What all blocks read.  The weights, as [group][block of channels][panel][k][filter], may be a caller's.
-cdef struct PanelTables:
-    const char* bias
-    const char* w
-    int32_t* off
-    int32_t* off_last
-
-
 cdef inline void panel(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t depth, const real* w,
                        ptrdiff_t w_pitch, const real* x, const int32_t* off, const int32_t* at,
                        const real* bias, real* y, ptrdiff_t y_pitch) noexcept nogil:
@@ -297,7 +289,7 @@ cdef void emit_panel(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrd
 
 
 cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
-                      const PanelTables* tables, real* out, ptrdiff_t item,
+                      const Tables* tables, real* out, ptrdiff_t item,
                       char* scratch) noexcept nogil:
     """One block of outputs: stage, panels, epilogue."""
     cdef const Plan* xp = &plan.x
@@ -355,12 +347,11 @@ cdef inline size_t panel_weight_size(const PanelPlan* plan, size_t item_size) no
     return rounded(plan.x.groups * plan.n_v * plan.x.lanes * plan.x.depth * item_size)
 
 
-cdef void pack_panels(const fc_isa* isa, const PanelPlan* plan, const real* w, real* to,
-                      ptrdiff_t* w_off) noexcept nogil:
-    """Weights in the order in which the panels read them; w_off has room for `depth`."""
+cdef void pack_panels(const fc_isa* isa, const PanelPlan* plan, const real* w,
+                      const ptrdiff_t* w_off, real* to) noexcept nogil:
+    """Weights in the order in which the panels read them."""
     cdef const Plan* xp = &plan.x
     cdef ptrdiff_t g, ci, c0, channels, i, v0, v
-    weight_offsets(xp, w_off)
     for g in range(xp.groups):
         for ci in range(xp.n_cb):
             c0 = ci * xp.cb
@@ -374,37 +365,60 @@ cdef void pack_panels(const fc_isa* isa, const PanelPlan* plan, const real* w, r
                 to += channels * xp.taps * v * xp.lanes
 
 
+cdef inline size_t panel_bias_size(const PanelPlan* plan, size_t item_size) noexcept nogil:
+    return rounded(plan.x.groups * plan.n_v * plan.x.lanes * item_size)
+
+
+cdef inline size_t panel_operands_size(const PanelPlan* plan, size_t item_size,
+                                       bint packed) noexcept nogil:
+    """Bytes of bias and weights; of the bias alone where the weights are packed already."""
+    return panel_bias_size(plan, item_size) + (
+        0 if packed else panel_weight_size(plan, item_size))
+
+
+cdef void fill_panel_offsets(const PanelPlan* plan, Tables* tables, char* memory,
+                             bint packed) noexcept nogil:
+    cdef const Plan* xp = &plan.x
+    place_offsets(xp, tables, memory, packed)
+    panel_offsets(plan, xp.cb, tables.off)
+    panel_offsets(plan, xp.ci - (xp.n_cb - 1) * xp.cb, tables.off_last)
+
+
+cdef void fill_panel_operands(const fc_isa* isa, const PanelPlan* plan, Tables* tables, char* memory,
+                              const real* w, const char* packed, const real* bias) noexcept nogil:
+    """The weights as [group][block of channels][panel][k][filter]; the bias filled up to vectors."""
+    cdef const Plan* xp = &plan.x
+    cdef ptrdiff_t width = plan.n_v * xp.lanes, g, k
+    cdef real* start = <real*>memory
+    for g in range(xp.groups):
+        for k in range(width):
+            start[g * width + k] = bias[g * xp.co + k] if bias != NULL and k < xp.co else 0
+    tables.bias = memory
+    tables.w = packed
+    if packed == NULL:
+        memory += panel_bias_size(plan, sizeof(real))
+        tables.w = memory
+        pack_panels(isa, plan, w, tables.w_off, <real*>memory)
+
+
+cdef inline ptrdiff_t panel_blocks(const PanelPlan* plan) noexcept nogil:
+    return plan.x.images * plan.x.groups * plan.n_kb * plan.x.n_pb * plan.x.n_qb
+
+
 cdef int run_panels(const fc_isa* isa, const PanelPlan* plan, const real* x, const real* w,
                     const char* packed, const real* bias, real* out, int threads) except -1:
     """Packs the weights unless they are packed already, then runs the blocks on the threads."""
-    cdef const Plan* xp = &plan.x
-    cdef ptrdiff_t n_items, item, g, k
-    cdef PanelTables tables
-    cdef size_t bias_size = rounded(xp.groups * plan.n_v * xp.lanes * sizeof(real))
-    cdef size_t w_size = 0 if packed != NULL else panel_weight_size(plan, sizeof(real))
-    cdef size_t off_size = rounded(xp.cb * xp.taps * sizeof(int32_t))
-    cdef size_t w_off_size = 0 if packed != NULL else rounded(xp.depth * sizeof(ptrdiff_t))
-    cdef size_t shared = bias_size + w_size + 2 * off_size + w_off_size, each = xp.scratch
-    n_items = xp.images * xp.groups * plan.n_kb * xp.n_pb * xp.n_qb
+    cdef ptrdiff_t n_items = panel_blocks(plan), item
+    cdef Tables tables
+    cdef size_t each = plan.x.scratch, offsets = offsets_size(&plan.x, packed != NULL)
+    cdef size_t shared = offsets + panel_operands_size(plan, sizeof(real), packed != NULL)
     cdef Workspace space = take_workspace(shared + threads * each)
     cdef char* memory = space.aligned()
     cdef char* scratch = memory + shared
-    cdef real* first_bias = <real*>memory
     cdef uint64_t mode = fc_float_mode(), before
-    tables.bias = memory
-    tables.w = packed if packed != NULL else memory + bias_size
-    tables.off = <int32_t*>(memory + bias_size + w_size)
-    tables.off_last = <int32_t*>(memory + bias_size + w_size + off_size)
     with nogil:
-        for g in range(xp.groups):
-            for k in range(plan.n_v * xp.lanes):
-                first_bias[g * plan.n_v * xp.lanes + k] = (
-                    bias[g * xp.co + k] if bias != NULL and k < xp.co else 0)
-        panel_offsets(plan, xp.cb, tables.off)
-        panel_offsets(plan, xp.ci - (xp.n_cb - 1) * xp.cb, tables.off_last)
-        if packed == NULL:
-            pack_panels(isa, plan, w, <real*>(memory + bias_size),
-                        <ptrdiff_t*>(memory + bias_size + w_size + 2 * off_size))
+        fill_panel_offsets(plan, &tables, memory, packed != NULL)
+        fill_panel_operands(isa, plan, &tables, memory + offsets, w, packed, bias)
         if threads == 1:
             for item in range(n_items):
                 panel_block(isa, plan, x, &tables, out, item, scratch)
