@@ -35,7 +35,7 @@ import platform
 import sys
 from contextlib import ContextDecorator
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,7 @@ METHODS = ("auto", "direct", "im2col", "pointwise", "depthwise", "winograd", "ff
 WINOGRAD = ("auto", "precise", "never")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # cached, so identity is equality
 class Settings:
     """What a call goes by where its own arguments say nothing."""
 
@@ -66,6 +66,16 @@ class Settings:
     num_threads: int
     flush_denormals: bool
     winograd: str
+
+
+@functools.lru_cache(maxsize=256)
+def _settings(*values) -> Settings:
+    return Settings(*values)
+
+
+def _changed(settings: Settings, **changes) -> Settings:
+    """The settings with these changes: the same object whenever they come out the same."""
+    return _settings(*(changes.get(name, getattr(settings, name)) for name in Settings.__slots__))
 
 
 # what the `using` blocks round the running code change
@@ -99,7 +109,7 @@ class _Override:
     def over(self, process: Settings) -> Settings:
         base, result = self._last
         if base is not process:
-            result = replace(process, **self.changes)
+            result = _changed(process, **self.changes)
             self._last = process, result
         return result
 
@@ -120,7 +130,7 @@ def _from_environment() -> Settings:
                 "FASTCONV_NUM_THREADS: expected a positive integer, "
                 f"got {environment['FASTCONV_NUM_THREADS']!r}"
             )
-    _process = Settings(
+    made = Settings(
         backend=_one_of(
             "FASTCONV_BACKEND", environment.get("FASTCONV_BACKEND", BACKENDS[0]), BACKENDS
         ),
@@ -135,6 +145,7 @@ def _from_environment() -> Settings:
             "FASTCONV_WINOGRAD", environment.get("FASTCONV_WINOGRAD", WINOGRAD[0]), WINOGRAD
         ),
     )
+    _process = _changed(made)
     return _process
 
 
@@ -279,7 +290,7 @@ def set_num_threads(n: int) -> None:
     """
     global _process
     n = _thread_count("n", n)
-    _process = replace(_process or _from_environment(), num_threads=n)
+    _process = _changed(_process or _from_environment(), num_threads=n)
 
 
 def get_num_threads() -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastconv import registry
+from fastconv import _calls, registry
 from fastconv._arrays import (
     Result,
     as_array,
@@ -141,8 +141,20 @@ def conv2d(
            [67., 77., 33.],
            [23., 26.,  9.]])
     """
-    x = as_array("input", input)
     packed = weight if type(weight) is PackedConv2d else None
+    if packed is None:
+        calls, arrays = _calls.conv2d, (input, weight, bias, out)
+        shape = weight.shape if type(weight) is np.ndarray else None
+    else:
+        calls, arrays = packed._calls, (input, packed._array, bias, out)
+        shape = None
+    numbers = stride, padding, dilation, groups
+    key, call = calls.find(arrays, shape, numbers, (layout, activation, method, backend))
+    if call is not None:
+        y = call.run(*arrays)
+        if y is not None:
+            return y
+    x = as_array("input", input)
     w = as_array("weight", weight) if packed is None else packed._array
     given = (x, w) if bias is None else (x, w, as_array("bias", bias))
     _check_activation(activation)
@@ -162,7 +174,10 @@ def conv2d(
         impl.run(spec, x, w, b, result.array, activation)
     else:
         impl.run(spec, x, w, b, result.array, activation, packed=packed)
-    return result.finish()
+    y = result.finish()
+    if key is not None:
+        calls.keep(key, call, impl, spec, (input, y), layout, packed, activation)
+    return y
 
 
 def conv_transpose2d(
@@ -524,6 +539,15 @@ def _extreme_pool(
     backend,
     out,
 ):
+    key = None
+    if not return_indices:
+        numbers = kernel_size, stride, padding, dilation
+        names = op, ceil_mode, layout, backend
+        key, call = _calls.pool.find((input, out), None, numbers, names)
+        if call is not None:
+            y = call.run(input, out)
+            if y is not None:
+                return y
     x = as_array("input", input)
     dtype, _ = dtypes(x)
     target = x.dtype if x.dtype.isnative else x.dtype.newbyteorder("=")
@@ -535,6 +559,8 @@ def _extreme_pool(
     indices = np.empty(spec.output_shape, np.int64) if return_indices else None
     impl.run(spec, x, result.array, indices)
     y = result.finish()
+    if key is not None:
+        _calls.pool.keep(key, call, impl, spec, (input, y), layout)
     if not return_indices:
         return y
     if layout == "NHWC":
@@ -594,6 +620,13 @@ def avg_pool2d(
             [ 6.3333, 11.    ,  6.    ],
             [ 4.5   ,  7.5   ,  4.    ]]])
     """
+    numbers = kernel_size, stride, padding, divisor_override
+    names = "avg_pool2d", ceil_mode, count_include_pad, layout, backend
+    key, call = _calls.pool.find((input, out), None, numbers, names)
+    if call is not None:
+        y = call.run(input, out)
+        if y is not None:
+            return y
     x = as_array("input", input)
     dtype, target = dtypes(x)
     x, has_batch = batched("input", x, layout)
@@ -612,7 +645,10 @@ def avg_pool2d(
     x = converted("input", x, dtype)
     result = Result(spec.output_shape, dtype, out, target, (x,), has_batch, layout)
     impl.run(spec, x, result.array)
-    return result.finish()
+    y = result.finish()
+    if key is not None:
+        _calls.pool.keep(key, call, impl, spec, (input, y), layout)
+    return y
 
 
 def softmax_pool2d(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import registry
+from fastconv._calls import Calls
 from fastconv._arrays import as_array, converted, dtypes
 from fastconv.config import BACKENDS, METHODS
 from fastconv.spec import conv_spec, pair, shape_of
@@ -37,13 +38,14 @@ class PackedConv2d:
     ((4, 3, 3, 3), np.float32(108.0))
     """
 
-    __slots__ = ("_array", "_buffers", "_converted", "_lock")
+    __slots__ = ("_array", "_buffers", "_calls", "_converted", "_lock")
 
     def __init__(self, array: np.ndarray) -> None:
         # the array is borrowed: `pack_conv2d` hands over a copy of its own
         self._array = array
         self._converted: dict[np.dtype, np.ndarray] = {}
         self._buffers: dict[tuple, Any] = {}
+        self._calls = Calls()
         self._lock = threading.Lock()
 
     @property

@@ -104,6 +104,9 @@ class Impl:
         ``pack_cost(spec)``: what packing adds to the cost of a call with a plain weight.
     packing_key : callable, optional
         ``packing_key(spec)``: specs with equal keys, groups and dtype share what `pack` made.
+    prepare : callable, optional
+        ``prepare(spec, settings, ...)``: what a call that comes again runs, see `fastconv._calls`;
+        or None where `run` is as good.
     """
 
     op: str
@@ -116,6 +119,7 @@ class Impl:
     pack: Callable[[Any, Any], Any] | None = None
     pack_cost: Callable[[Any], float] = lambda spec: 0.0
     packing_key: Callable[[Any], Hashable] = lambda spec: None
+    prepare: Callable[..., Any] | None = None
 
     def cost_of_call(self, spec: Any, packed: bool = False) -> float:
         """The cost of a call with a weight that was packed beforehand, or with a plain one."""
@@ -210,7 +214,7 @@ class Tuned:
     seconds: dict[str, float]
 
 
-# the generation makes `_choose` forget what it chose before
+# the generation makes `_choose` and `fastconv._calls` forget what was chosen before
 _tuned: dict[tuple, Tuned] = {}
 _generation = 0
 

@@ -72,7 +72,9 @@ class _Convolution(Windowed):
             None if self.bias is None else self.bias.data,
             *self._settings(),
             activation=activation,
-            out=empty(workspace, self._batch_shape(x.shape, x.dtype), x.dtype),
+            out=None
+            if workspace is None
+            else workspace.take(self._batch_shape(x.shape, x.dtype), x.dtype),
         )
         return y, x
 

@@ -101,8 +101,6 @@ def _run_exactly(driver, *arguments):
 def _conv2d(method):
     def run(spec, input, weight, bias, out, activation, packed=None):
         form = _costs.form_of("conv2d", method, spec, packed is not None)
-        if form != _costs.FORMS["panels"]:
-            packed = None
         _run(
             _conv.conv2d,
             spec.geometry,
@@ -136,11 +134,30 @@ def _conv2d_weight(method):
 
 def _pack(method):
     def pack(spec, weight):
-        if _costs.form_of("conv2d", method, spec, True) != _costs.FORMS["panels"]:
+        form = _costs.form_of("conv2d", method, spec, True)
+        if form == _costs.FORMS["lanes"]:  # many small images: packing is next to nothing
             return None
-        return _conv.pack_weight(spec.geometry, weight, _isa())
+        return _conv.pack_weight(spec.geometry, weight, form, _isa())
 
     return pack
+
+
+def _prepare(method):
+    def prepare(spec, settings, input, out, layout, packed, activation):
+        return _conv.prepare(
+            spec.geometry,
+            input,
+            packed,
+            out,
+            layout == "NHWC",
+            ACTIVATIONS[activation],
+            _costs.form_of("conv2d", method, spec, packed is not None),
+            settings.flush_denormals,
+            ISA_INDEX[settings.isa or BEST_ISA],
+            settings.num_threads,
+        )
+
+    return prepare
 
 
 def _packing_key(method):
@@ -207,9 +224,10 @@ _CONV = tuple(
         _one_by_one if method == "pointwise" else _everything,
         _costs.cost_of(op, method),
         driver(method),
-        pack=_pack(method) if op == "conv2d" and method != "im2col" else None,
+        pack=_pack(method) if op == "conv2d" else None,
         pack_cost=_costs.pack_cost_of(op, method),
         packing_key=_packing_key(method),
+        prepare=_prepare(method) if op == "conv2d" else None,
     )
     # where costs are equal the first wins: a 1x1 kernel goes to "pointwise"
     for method in ("pointwise", "im2col", "direct")
@@ -390,6 +408,29 @@ def _avg_pool2d_backward(spec, grad_output, out):
     )
 
 
+def _prepare_pool(kind):
+    def prepare(spec, settings, input, out, layout):
+        return _planes.prepare(
+            kind,
+            spec.geometry,
+            spec.row_counts,
+            spec.col_counts,
+            spec.divisor_override,
+            input,
+            out,
+            layout == "NHWC",
+            kind == 2 and settings.flush_denormals,
+            ISA_INDEX[settings.isa or BEST_ISA],
+            settings.num_threads,
+        )
+
+    return prepare
+
+
+# numbers that the driver knows them by
+_POOL_KINDS = {"max_pool2d": 0, "min_pool2d": 1, "avg_pool2d": 2}
+
+
 def _soft_windows(spec, *arrays):
     """(geometry, arrays) that fill the lanes also where each plane is one window."""
     geometry = spec.row_geometry
@@ -437,7 +478,15 @@ def _activation_backward(kind):
 
 
 _PLANES = tuple(
-    Impl(op, "direct", "native", _everything, _unit, run)
+    Impl(
+        op,
+        "direct",
+        "native",
+        _everything,
+        _unit,
+        run,
+        prepare=_prepare_pool(_POOL_KINDS[op]) if op in _POOL_KINDS else None,
+    )
     for op, run in (
         ("conv2d_bias", _channel_sum),
         ("max_pool2d", _extreme_pool2d(False)),

@@ -108,8 +108,8 @@ cdef void block_group(const fc_isa* isa, const Plan* plan, int activation, int p
     cdef real* xs = <real*>scratch
     cdef int32_t* at = <int32_t*>(scratch + plan.x_size)
     cdef real* pooled = <real*>(scratch + plan.x_size + plan.at_size)
-    cdef const real* bias = <const real*>tables.memory
-    cdef const real* w = <const real*>(tables.memory + tables.packed)
+    cdef const real* bias = <const real*>tables.bias
+    cdef const real* w = <const real*>tables.w
     cdef const real* first_bias
     cdef ptrdiff_t lanes = plan.lanes, cols = plan.col.n_out
     cdef ptrdiff_t plane = plan.row.n_out * cols * lanes
@@ -155,18 +155,19 @@ cdef int block_forward(const fc_isa* isa, const Geometry* g, const real* x, cons
     cdef Plan plan = plan_block(isa, g, xs, sizeof(real))
     cdef ptrdiff_t n_groups = ceil_div(g.images, plan.lanes), i
     cdef ptrdiff_t planes = g.filters * g.out_h * g.out_w * plan.lanes
-    cdef Tables tables = size_tables(&plan, sizeof(real))
+    cdef Tables tables
+    cdef size_t shared = tables_size(&plan, sizeof(real))
     cdef size_t own = 0 if kept != NULL else rounded(planes * sizeof(real))
     cdef size_t each = own + plan.x_size + plan.at_size + rounded(
         (windows.height // windows.kernel_h) * (windows.width // windows.kernel_w) * plan.lanes
         * sizeof(real))
     threads = 1 if flops(&plan) < SERIAL_FLOPS else <int>imin(threads, n_groups)
-    cdef Workspace space = take_workspace(tables.size + threads * each)
+    cdef Workspace space = take_workspace(shared + threads * each)
     cdef char* memory = space.aligned()
-    cdef char* scratch = memory + tables.size
+    cdef char* scratch = memory + shared
     cdef uint64_t mode = fc_float_mode(), before
     with nogil:
-        fill_tables(isa, &plan, &tables, memory, w, bias)
+        fill_tables(isa, &plan, &tables, memory, w, <const char*>NULL, bias)
         for i in prange(n_groups, num_threads=threads, schedule="dynamic",
                         use_threads_if=threads > 1):
             before = fc_set_float_mode(mode)
@@ -236,7 +237,7 @@ cdef int block_backward(const fc_isa* isa, const Geometry* g, const real* x, con
     cdef Tables tables
     cdef ptrdiff_t ys[4]
     cdef ptrdiff_t lanes, planes, n_groups, per_group = 0, parts, part, k, item, i
-    cdef size_t each, dz_size, acc_size, sums_size, pooled_size
+    cdef size_t shared = 0, each, dz_size, acc_size, sums_size, pooled_size
     cdef double total
     cdef real* acc_of
     cdef real* acc_first
@@ -255,7 +256,7 @@ cdef int block_backward(const fc_isa* isa, const Geometry* g, const real* x, con
     n_groups = ceil_div(g.images, lanes)
     if dx != NULL:
         plan = plan_block_input(isa, g, dxs, sizeof(real))
-        tables = size_tables(&plan, sizeof(real))
+        shared = tables_size(&plan, sizeof(real))
         per_group = plan.groups * plan.n_kb * plan.n_pb * plan.n_qb
     acc_size = weights.n_items * weights.acc_size
     parts = imin(imin(n_groups, PARTS), imax(1, SUMS_BYTES // <ptrdiff_t>acc_size))
@@ -270,15 +271,15 @@ cdef int block_backward(const fc_isa* isa, const Geometry* g, const real* x, con
     each = dz_size + pooled_size + (
         plan.scratch if plan.scratch > weights.x.scratch else weights.x.scratch)
     cdef Workspace space = take_workspace(
-        tables.size + parts * acc_size + sums_size + threads * each)
+        shared + parts * acc_size + sums_size + threads * each)
     cdef char* memory = space.aligned()
-    cdef char* acc = memory + tables.size
+    cdef char* acc = memory + shared
     cdef double* sums = <double*>(acc + parts * acc_size)
     cdef char* scratch = acc + parts * acc_size + sums_size
     cdef uint64_t mode = fc_float_mode(), before
     with nogil:
         if dx != NULL:
-            fill_tables(isa, &plan, &tables, memory, w, <const real*>NULL)
+            fill_tables(isa, &plan, &tables, memory, w, <const char*>NULL, <const real*>NULL)
         for part in prange(parts, num_threads=threads, schedule="dynamic",
                            use_threads_if=threads > 1):
             before = fc_set_float_mode(mode)

@@ -3,7 +3,30 @@ import numpy as np
 class Packed:
     nbytes: int
 
-def pack_weight(geometry: tuple[int, ...], weight: np.ndarray, isa: int) -> Packed: ...
+class Prepared:
+    strides: tuple[tuple[int, ...], tuple[int, ...]]
+
+    def run(
+        self,
+        x: np.ndarray,
+        w: np.ndarray,
+        bias: np.ndarray | None,
+        out: np.ndarray | None,
+    ) -> np.ndarray | None: ...
+
+def pack_weight(geometry: tuple[int, ...], weight: np.ndarray, form: int, isa: int) -> Packed: ...
+def prepare(
+    geometry: tuple[int, ...],
+    x: np.ndarray,
+    packed: Packed | None,
+    out: np.ndarray,
+    nhwc: bool,
+    activation: int,
+    form: int,
+    flush: bool,
+    isa_index: int,
+    threads: int,
+) -> Prepared | None: ...
 def conv2d(
     geometry: tuple[int, ...],
     x: np.ndarray,

@@ -25,7 +25,8 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from fastconv.backends.native._dispatch cimport (
-    FC_PANEL_M, FC_WINOGRAD_STRIP, fc_float_mode, fc_isa, fc_set_float_mode, isa_table)
+    FC_PANEL_M, FC_WINOGRAD_STRIP, fc_float_mode, fc_flush_denormals, fc_isa, fc_set_float_mode,
+    isa_table)
 
 ctypedef fused real:
     float
@@ -707,8 +708,8 @@ cdef void correlate_block(const fc_isa* isa, const Plan* plan, const real* x,
     cdef ptrdiff_t p0 = pi * plan.pb, q0 = qi * plan.qb, rows, cols, per_row, n_vec, y_pitch
     cdef ptrdiff_t mt, mt0 = ki * plan.mt_block, mt1 = imin(mt0 + plan.mt_block, plan.n_mt)
     cdef ptrdiff_t ci, c0, channels, m0, m1, m, j, k0 = tile_start(plan, mt0)
-    cdef const real* bias = <const real*>tables.memory
-    cdef const real* w = <const real*>(tables.memory + tables.packed)
+    cdef const real* bias = <const real*>tables.bias
+    cdef const real* w = <const real*>tables.w
     cdef const real* w_tile
     cdef const real* first_bias
     cdef const int32_t* off_block
@@ -859,81 +860,120 @@ cdef void cut(Plan* plan, size_t item_size, int threads) noexcept nogil:
                     + rounded(imax(plan.n_vec, plan.qb) * lanes * item_size))
 
 
-# What all blocks of a plan read: packed weights, bias, offset tables.
+# What all blocks of a plan read: bias, packed weights, offset tables.
 cdef struct Tables:
-    char* memory
+    const char* bias
+    const char* w                       # in the order of the tiles, or of the panels
+    bint as_given                       # w is as the caller gave it: each block packs what it needs
     int32_t* off
     int32_t* off_last                   # of a last, smaller block of channels
-    int32_t* slot                       # for packing
-    size_t packed, size                 # where the weights begin; bytes of it all
+    int32_t* slot                       # of panels: where weights go, unless they are packed
+    int32_t* slot_last
 
 
-cdef Tables size_tables(const Plan* plan, size_t item_size) noexcept nogil:
-    """How much memory the tables take, and how they lie in it; `memory` is still to be given.
-
-    Bias first, then the weights: what has to be cast to the element type is where it can be found.
-    """
-    cdef Tables tables
-    cdef size_t off_size = rounded(plan.cb * plan.row.n_taps * plan.class_taps * sizeof(int32_t))
-    tables.memory = NULL
-    tables.packed = rounded((plan.groups * plan.co + plan.tile_m) * item_size)
-    tables.size = tables.packed + rounded(
-        plan.groups * plan.n_mt * packed_depth(plan) * plan.tile_m * item_size)
-    tables.off = <int32_t*>tables.size
-    tables.off_last = <int32_t*>(tables.size + off_size)
-    tables.slot = <int32_t*>(tables.size + 2 * off_size)
-    tables.size += 2 * off_size + rounded(plan.cb * plan.w_plane * sizeof(int32_t))
-    return tables
+cdef inline size_t off_size(const Plan* plan) noexcept nogil:
+    return rounded(plan.cb * plan.row.n_taps * plan.class_taps * sizeof(int32_t))
 
 
-cdef void fill_tables(const fc_isa* isa, const Plan* plan, Tables* tables, char* memory,
-                      const real* w, const real* bias) noexcept nogil:
-    cdef ptrdiff_t k, g, mt, m0, ci, c0, channels, n_taps
-    cdef const Columns* part
-    cdef int i
-    cdef real* start = <real*>memory
-    cdef real* packed = <real*>(memory + tables.packed)
-    tables.memory = memory
-    tables.off = <int32_t*>(memory + <size_t>tables.off)
-    tables.off_last = <int32_t*>(memory + <size_t>tables.off_last)
-    tables.slot = <int32_t*>(memory + <size_t>tables.slot)
-    for k in range(plan.groups * plan.co):
-        start[k] = bias[k] if bias != NULL else 0
+cdef inline size_t slot_size(const Plan* plan) noexcept nogil:
+    return rounded(plan.cb * plan.w_plane * sizeof(int32_t))
+
+
+cdef inline size_t offsets_size(const Plan* plan) noexcept nogil:
+    """Bytes of the tables that depend on the plan alone."""
+    return 2 * off_size(plan)
+
+
+cdef void fill_offsets(const Plan* plan, Tables* tables, char* memory) noexcept nogil:
+    tables.off = <int32_t*>memory
+    tables.off_last = <int32_t*>(memory + off_size(plan))
     block_offsets(plan, plan.cb, tables.off)
     block_offsets(plan, plan.ci - (plan.n_cb - 1) * plan.cb, tables.off_last)
+
+
+cdef inline size_t bias_size(const Plan* plan, size_t item_size) noexcept nogil:
+    return rounded(plan.groups * plan.co * item_size)
+
+
+cdef inline size_t weight_size(const Plan* plan, size_t item_size) noexcept nogil:
+    return rounded(plan.groups * plan.n_mt * packed_depth(plan) * plan.tile_m * item_size)
+
+
+cdef inline size_t operands_size(const Plan* plan, size_t item_size, bint packed) noexcept nogil:
+    """Bytes of bias and weights; of the bias alone where the weights are packed already."""
+    return bias_size(plan, item_size) + (
+        0 if packed else weight_size(plan, item_size) + slot_size(plan))
+
+
+cdef void pack_tiles(const fc_isa* isa, const Plan* plan, const real* w, int32_t* slot,
+                     real* to) noexcept nogil:
+    """Weights in the order in which the tiles read them; slot has room for a block of channels."""
+    cdef ptrdiff_t g, mt, m0, ci, c0, channels, n_taps
+    cdef const Columns* part
+    cdef int i
     for i in range(plan.n_classes):
         part = &plan.classes[i]
         n_taps = part.t1 - part.t0
         for ci in range(plan.n_cb):
             c0 = ci * plan.cb
             channels = imin(plan.cb, plan.ci - c0)
-            pack_slots(plan, part, channels, tables.slot)
+            pack_slots(plan, part, channels, slot)
             for mt in range(plan.groups * plan.n_mt):
                 g = mt // plan.n_mt
                 m0 = tile_start(plan, mt % plan.n_mt)
                 pack_block(isa, plan, part, <int>(tile_start(plan, mt % plan.n_mt + 1) - m0),
-                           channels, w + g * plan.w_group + m0 * plan.w_m + c0 * plan.w_c,
-                           tables.slot, packed + plan.tile_m * (
+                           channels, w + g * plan.w_group + m0 * plan.w_m + c0 * plan.w_c, slot,
+                           to + plan.tile_m * (
                                mt * packed_depth(plan)
                                + plan.row.n_taps * (plan.ci * part.before + c0 * n_taps)),
                            plan.tile_m)
 
 
-cdef int run_plan(const fc_isa* isa, Plan* plan, const real* x, const real* w, const real* bias,
-                  real* out, int threads) except -1:
-    """Packs the weights, then runs the blocks on the threads."""
-    cdef ptrdiff_t n_items, item
-    cdef Tables tables
-    tables = size_tables(plan, sizeof(real))
-    n_items = plan.groups * plan.n_kb * plan.n_pb * plan.n_qb * (
+cdef void fill_operands(const fc_isa* isa, const Plan* plan, Tables* tables, char* memory,
+                        const real* w, const char* packed, const real* bias) noexcept nogil:
+    cdef ptrdiff_t k
+    cdef real* start = <real*>memory
+    for k in range(plan.groups * plan.co):
+        start[k] = bias[k] if bias != NULL else 0
+    tables.bias = memory
+    tables.w = packed
+    if packed == NULL:
+        memory += bias_size(plan, sizeof(real))
+        tables.w = memory
+        pack_tiles(isa, plan, w, <int32_t*>(memory + weight_size(plan, sizeof(real))),
+                   <real*>memory)
+
+
+cdef inline size_t tables_size(const Plan* plan, size_t item_size) noexcept nogil:
+    """Bytes that `fill_tables` fills for weights that are not packed."""
+    return offsets_size(plan) + operands_size(plan, item_size, False)
+
+
+cdef void fill_tables(const fc_isa* isa, const Plan* plan, Tables* tables, char* memory,
+                      const real* w, const char* packed, const real* bias) noexcept nogil:
+    fill_offsets(plan, tables, memory)
+    fill_operands(isa, plan, tables, memory + offsets_size(plan), w, packed, bias)
+
+
+cdef inline ptrdiff_t blocks(const Plan* plan) noexcept nogil:
+    return plan.groups * plan.n_kb * plan.n_pb * plan.n_qb * (
         ceil_div(plan.images, plan.lanes) if plan.mode == LANES else plan.images)
-    cdef Workspace space = take_workspace(tables.size + threads * plan.scratch)
-    cdef char* memory = space.aligned()
-    cdef char* scratch = memory + tables.size
+
+
+cdef int run_plan(const fc_isa* isa, Plan* plan, const real* x, const real* w, const char* packed,
+                  const real* bias, real* out, int threads) except -1:
+    """Packs the weights unless they are packed already, then runs the blocks on the threads."""
+    cdef ptrdiff_t n_items = blocks(plan), item
+    cdef Tables tables
+    cdef size_t shared = (offsets_size(plan)
+                          + operands_size(plan, sizeof(real), packed != NULL))
     cdef size_t each = plan.scratch
+    cdef Workspace space = take_workspace(shared + threads * each)
+    cdef char* memory = space.aligned()
+    cdef char* scratch = memory + shared
     cdef uint64_t mode = fc_float_mode(), before
     with nogil:
-        fill_tables(isa, plan, &tables, memory, w, bias)
+        fill_tables(isa, plan, &tables, memory, w, packed, bias)
         if threads == 1:
             for item in range(n_items):
                 correlate_block(isa, plan, x, &tables, out, item, scratch)
@@ -1015,7 +1055,9 @@ cdef int run_correlation(const fc_isa* isa, Plan* plan, const real* x, const rea
         return run_panels(isa, &panels, x, w, packed, bias, out, threads)
     plan.mode = form
     cut(plan, sizeof(real), threads)
-    return run_plan(isa, plan, x, w, bias, out, threads)
+    if form == LANES:
+        packed = NULL       # its order depends on the plane, too
+    return run_plan(isa, plan, x, w, packed, bias, out, threads)
 
 
 cdef int correlate_input(const fc_isa* isa, const Geometry* g, const real* dy, const ptrdiff_t* ys,
@@ -1385,30 +1427,39 @@ cdef class Packed:
     cdef readonly size_t nbytes
 
 
-cdef Packed packed_of(tuple fields, const real[:, :, :, ::1] w, int isa_index):
+cdef Packed packed_of(tuple fields, const real[:, :, :, ::1] w, int form, int isa_index):
     cdef const fc_isa* isa = isa_table(isa_index)
     cdef Geometry g = read_geometry(fields)
     cdef PanelPlan panels
+    cdef Packed packed = Packed.__new__(Packed)
     memset(&panels, 0, sizeof(PanelPlan))
     panels.x = forward_plan(isa, &g, sizeof(real))
-    plan_panels(&panels, isa, sizeof(real), 1)
-    cdef Packed packed = Packed.__new__(Packed)
-    cdef size_t size = panel_weight_size(&panels, sizeof(real))
-    cdef Workspace table = take_workspace(panels.x.cb * panels.x.w_plane * sizeof(int32_t))
+    if form == PANELS:
+        plan_panels(&panels, isa, sizeof(real), 1)
+        packed.nbytes = panel_weight_size(&panels, sizeof(real))
+    else:
+        panels.x.mode = form
+        cut(&panels.x, sizeof(real), 1)
+        packed.nbytes = weight_size(&panels.x, sizeof(real))
+    cdef Workspace table = take_workspace(panel_offsets_size(&panels, False))
+    cdef Tables tables
     packed.memory = Workspace.__new__(Workspace)
-    grow_workspace(packed.memory, size)
-    packed.nbytes = size
-    pack_panels(isa, &panels, &w[0, 0, 0, 0], <real*>packed.memory.aligned(),
-                <int32_t*>table.aligned())
+    grow_workspace(packed.memory, packed.nbytes)
+    if form == PANELS:
+        fill_panel_offsets(&panels, &tables, table.aligned(), False)
+        pack_panels(isa, &panels, &w[0, 0, 0, 0], &tables, <real*>packed.memory.aligned())
+    else:
+        pack_tiles(isa, &panels.x, &w[0, 0, 0, 0], <int32_t*>table.aligned(),
+                   <real*>packed.memory.aligned())
     give_workspace(table, 1)
     return packed
 
 
-def pack_weight(tuple geometry, weight, int isa):
-    """Weights packed for the form PANELS and any size of the input."""
+def pack_weight(tuple geometry, weight, int form, int isa):
+    """Weights packed for any size of the input, in a form other than LANES."""
     if weight.itemsize == 4:
-        return packed_of[float](geometry, weight, isa)
-    return packed_of[double](geometry, weight, isa)
+        return packed_of[float](geometry, weight, form, isa)
+    return packed_of[double](geometry, weight, form, isa)
 
 
 def conv2d(tuple geometry, x, weight, Packed packed, bias, out, int activation, int form, int isa,
@@ -1439,6 +1490,11 @@ def conv2d_weight(tuple geometry, x, grad_output, out, int form, int isa, int th
 # --- filters in the lanes -------------------------------------------------------------------------
 
 include "_panels.pxi"
+
+
+# --- calls that come again ------------------------------------------------------------------------
+
+include "_prepared.pxi"
 
 
 # --- convolution, activation and pooling as one ---------------------------------------------------

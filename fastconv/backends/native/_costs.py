@@ -35,6 +35,8 @@ EMIT = 1.3
 PACK, PACK_AT_ONCE = 2.0, 0.7
 # cycles that a tap of a plane's tile takes, with its share of the loads
 PLANE_TAP = 0.6
+# cycles for a row of a plane with each further filter of a channel, which "direct" has in one tile
+PLANE_ROW = 60.0
 # cycles that a step of a transform takes, and a product of spectra, in float32
 FFT_STEP, FFT_PRODUCT = 0.75, 1.5
 
@@ -208,8 +210,9 @@ def depthwise(op):
             channels, rows, cols = spec.C, spec.H, spec.W
         vectors = spec.N * channels * rows * ceil(cols / lanes)
         staged = STAGE * prod(spec.stride) * spec.C / spec.K
+        further = PLANE_ROW * spec.N * rows * (spec.K - spec.C)
         flops = 2 * lanes * vectors * spec.R * spec.S
-        return Cost(flops, 2 * lanes / PLANE_TAP, vectors * staged)
+        return Cost(flops, 2 * lanes / PLANE_TAP, vectors * staged + further)
 
     return cost
 

@@ -42,17 +42,6 @@ cdef struct PanelPlan:
     ptrdiff_t off_chan, off_row, off_col, at_row, at_pixel   # places in it: a tap's, an output's
 
 
-# What all blocks read.  The weights, as [group][block of channels][panel][k][filter], may be a caller's;
-# where each block packs its own, they are as they came.  `last`: of a last, smaller block of channels.
-cdef struct PanelTables:
-    const char* bias
-    const char* w
-    int32_t* off
-    int32_t* off_last
-    int32_t* slot
-    int32_t* slot_last
-
-
 cdef inline void panel(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t depth, const real* w,
                        ptrdiff_t w_pitch, const real* x, const int32_t* off, const int32_t* at,
                        const real* bias, real* y, ptrdiff_t y_pitch) noexcept nogil:
@@ -305,7 +294,7 @@ cdef void emit_panel(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrd
 
 
 cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
-                      const PanelTables* tables, real* out, ptrdiff_t item,
+                      const Tables* tables, real* out, ptrdiff_t item,
                       char* scratch) noexcept nogil:
     """One block of outputs: stage, panels, epilogue."""
     cdef const Plan* xp = &plan.x
@@ -329,7 +318,7 @@ cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
     cdef const real* w_panel
     cdef const real* from_x
     cdef const int32_t* off
-    cdef bint packs = tables.slot != NULL
+    cdef bint packs = tables.as_given
     cdef real* y
     for p in range(rows):
         for q in range(cols):
@@ -372,17 +361,17 @@ cdef inline size_t panel_weight_size(const PanelPlan* plan, size_t item_size) no
     return rounded(plan.x.groups * plan.n_v * plan.x.lanes * plan.x.depth * item_size)
 
 
-cdef void pack_panels(const fc_isa* isa, const PanelPlan* plan, const real* w, real* to,
-                      int32_t* slot) noexcept nogil:
-    """Weights in the order in which the panels read them; slot has room for a block of channels."""
+cdef void pack_panels(const fc_isa* isa, const PanelPlan* plan, const real* w,
+                      const Tables* tables, real* to) noexcept nogil:
+    """Weights in the order in which the panels read them."""
     cdef const Plan* xp = &plan.x
     cdef ptrdiff_t g, ci, c0, channels
     for ci in range(xp.n_cb):
         c0 = ci * xp.cb
         channels = imin(xp.cb, xp.ci - c0)
-        pack_slots(xp, &xp.classes[0], channels, slot)
         for g in range(xp.groups):
-            pack_some_panels(isa, plan, w + g * xp.w_group, c0, channels, 0, plan.n_panels, slot,
+            pack_some_panels(isa, plan, w + g * xp.w_group, c0, channels, 0, plan.n_panels,
+                             tables.slot if channels == xp.cb else tables.slot_last,
                              to + xp.lanes * xp.taps * plan.n_v * (g * xp.ci + c0))
 
 
@@ -400,45 +389,75 @@ cdef void pack_some_panels(const fc_isa* isa, const PanelPlan* plan, const real*
         to += v * xp.lanes * channels * xp.taps
 
 
+cdef inline size_t panel_bias_size(const PanelPlan* plan, size_t item_size) noexcept nogil:
+    return rounded(plan.x.groups * plan.n_v * plan.x.lanes * item_size)
+
+
+cdef inline size_t panel_operands_size(const PanelPlan* plan, size_t item_size,
+                                       bint packed) noexcept nogil:
+    """Bytes of bias and weights; of the bias alone where the weights are packed already."""
+    return panel_bias_size(plan, item_size) + (
+        0 if packed or plan.packs else panel_weight_size(plan, item_size))
+
+
+cdef inline size_t panel_offsets_size(const PanelPlan* plan, bint packed) noexcept nogil:
+    """Bytes of the tables that depend on the plan alone."""
+    return 2 * off_size(&plan.x) + (0 if packed else 2 * slot_size(&plan.x))
+
+
+cdef void fill_panel_offsets(const PanelPlan* plan, Tables* tables, char* memory,
+                             bint packed) noexcept nogil:
+    cdef const Plan* xp = &plan.x
+    tables.off = <int32_t*>memory
+    tables.off_last = <int32_t*>(memory + off_size(xp))
+    memory += 2 * off_size(xp)
+    tables.slot, tables.slot_last = <int32_t*>memory, <int32_t*>(memory + slot_size(xp))
+    panel_offsets(plan, xp.cb, tables.off)
+    panel_offsets(plan, xp.ci - (xp.n_cb - 1) * xp.cb, tables.off_last)
+    if not packed:
+        pack_slots(xp, &xp.classes[0], xp.cb, tables.slot)
+        pack_slots(xp, &xp.classes[0], xp.ci - (xp.n_cb - 1) * xp.cb, tables.slot_last)
+
+
+cdef void fill_panel_operands(const fc_isa* isa, const PanelPlan* plan, Tables* tables, char* memory,
+                              const real* w, const char* packed, const real* bias) noexcept nogil:
+    """The weights as [group][block of channels][panel][k][filter], unless each block packs those that
+    it alone needs; the bias filled up to vectors."""
+    cdef const Plan* xp = &plan.x
+    cdef ptrdiff_t width = plan.n_v * xp.lanes, g, k
+    cdef real* start = <real*>memory
+    for g in range(xp.groups):
+        for k in range(width):
+            start[g * width + k] = bias[g * xp.co + k] if bias != NULL and k < xp.co else 0
+    tables.bias = memory
+    tables.w = packed
+    tables.as_given = packed == NULL and plan.packs
+    if tables.as_given:
+        tables.w = <const char*>w
+    elif packed == NULL:
+        memory += panel_bias_size(plan, sizeof(real))
+        tables.w = memory
+        pack_panels(isa, plan, w, tables, <real*>memory)
+
+
+cdef inline ptrdiff_t panel_blocks(const PanelPlan* plan) noexcept nogil:
+    return plan.x.images * plan.x.groups * plan.n_kb * plan.x.n_pb * plan.x.n_qb
+
+
 cdef int run_panels(const fc_isa* isa, const PanelPlan* plan, const real* x, const real* w,
                     const char* packed, const real* bias, real* out, int threads) except -1:
     """Packs the weights unless they are packed already, then runs the blocks on the threads."""
-    cdef const Plan* xp = &plan.x
-    cdef ptrdiff_t n_items, item, g, k
-    cdef PanelTables tables
-    cdef size_t bias_size = rounded(xp.groups * plan.n_v * xp.lanes * sizeof(real))
-    cdef size_t off_size = rounded(xp.cb * xp.taps * sizeof(int32_t))
-    cdef size_t slot_size = rounded(xp.cb * xp.w_plane * sizeof(int32_t))
-    cdef size_t w_size = 0
-    if packed == NULL and not plan.packs:
-        w_size = panel_weight_size(plan, sizeof(real))
-    cdef size_t shared = bias_size + w_size + 2 * off_size + 2 * slot_size, each = xp.scratch
-    n_items = xp.images * xp.groups * plan.n_kb * xp.n_pb * xp.n_qb
+    cdef ptrdiff_t n_items = panel_blocks(plan), item
+    cdef Tables tables
+    cdef size_t each = plan.x.scratch, offsets = panel_offsets_size(plan, packed != NULL)
+    cdef size_t shared = offsets + panel_operands_size(plan, sizeof(real), packed != NULL)
     cdef Workspace space = take_workspace(shared + threads * each)
     cdef char* memory = space.aligned()
     cdef char* scratch = memory + shared
-    cdef real* first_bias = <real*>memory
     cdef uint64_t mode = fc_float_mode(), before
-    tables.bias = memory
-    tables.w = packed if packed != NULL else memory + bias_size
-    tables.off = <int32_t*>(memory + bias_size + w_size)
-    tables.off_last = <int32_t*>(memory + bias_size + w_size + off_size)
-    tables.slot = NULL
-    tables.slot_last = <int32_t*>(memory + bias_size + w_size + 2 * off_size + slot_size)
     with nogil:
-        for g in range(xp.groups):
-            for k in range(plan.n_v * xp.lanes):
-                first_bias[g * plan.n_v * xp.lanes + k] = (
-                    bias[g * xp.co + k] if bias != NULL and k < xp.co else 0)
-        panel_offsets(plan, xp.cb, tables.off)
-        panel_offsets(plan, xp.ci - (xp.n_cb - 1) * xp.cb, tables.off_last)
-        if packed == NULL and not plan.packs:
-            pack_panels(isa, plan, w, <real*>(memory + bias_size), tables.slot_last)
-        elif packed == NULL:
-            tables.w = <const char*>w
-            tables.slot = <int32_t*>(memory + bias_size + w_size + 2 * off_size)
-            pack_slots(xp, &xp.classes[0], xp.cb, tables.slot)
-            pack_slots(xp, &xp.classes[0], xp.ci - (xp.n_cb - 1) * xp.cb, tables.slot_last)
+        fill_panel_offsets(plan, &tables, memory, packed != NULL)
+        fill_panel_operands(isa, plan, &tables, memory + offsets, w, packed, bias)
         if threads == 1:
             for item in range(n_items):
                 panel_block(isa, plan, x, &tables, out, item, scratch)

@@ -9,9 +9,11 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 
+from numpy import empty
+
 from fastconv.backends.native._dispatch cimport (
-    fc_float_mode, fc_isa, fc_pool, fc_pool_scratch, fc_set_float_mode, fc_soft_pool_scratch,
-    isa_table)
+    fc_float_mode, fc_flush_denormals, fc_isa, fc_pool, fc_pool_scratch, fc_set_float_mode,
+    fc_soft_pool_scratch, isa_table)
 
 ctypedef fused real:
     float
@@ -240,6 +242,120 @@ cdef int average_of(bint backward, tuple geometry, row_counts, col_counts, divis
     free(scratch)
     free(div)
     return 0
+
+
+# --- poolings that come again --------------------------------------------------------------------
+
+include "_views.pxi"
+
+cdef enum:      # kinds of pooling
+    MAXIMA = 0
+    MINIMA = 1
+    MEANS = 2
+
+
+cdef void pool_planes(const fc_isa* isa, int kind, const fc_pool* g, const real* x,
+                      const Planes* xp, const real* div, double scale, real* y, const Planes* yp,
+                      real* scratch) noexcept nogil:
+    cdef ptrdiff_t plane
+    for plane in range(xp.images * xp.channels):
+        if kind == MEANS:
+            average_rows(isa, False, g, 0, g.out_h, x + plane_at(xp, plane), xp, div,
+                         div + g.out_h, <real>scale, y + plane_at(yp, plane), yp, scratch)
+        else:
+            extreme_rows(isa, kind == MINIMA, g, 0, g.out_h, x + plane_at(xp, plane), xp,
+                         y + plane_at(yp, plane), yp, <int64_t*>NULL, scratch)
+
+
+cdef class Prepared:
+    """A pooling on one thread with all worked out but its arrays; as `_conv.Prepared`."""
+
+    cdef const fc_isa* isa
+    cdef int kind
+    cdef bint flush
+    cdef fc_pool g
+    cdef Planes xp, yp
+    cdef View x, out            # the first arrays
+    cdef void* div              # divisors of rows, then of columns
+    cdef double scale
+    cdef tuple shape
+    cdef object dtype
+    cdef readonly tuple strides
+
+    def __dealloc__(self):
+        free(self.div)
+
+    def run(self, x, out):
+        """The pooled planes, in `out` or a new array; None where the arrays are not as they were."""
+        cdef View x_view, out_view
+        cdef bint given = out is not None
+        cdef void* scratch
+        cdef uint64_t before
+        look_at(x, &x_view)
+        if not is_like(&x_view, &self.x):
+            return None
+        if not given:
+            out = empty(self.shape, self.dtype)
+        look_at(out, &out_view)
+        if (out_view.readonly or not is_like(&out_view, &self.out)
+                or (<size_t>x_view.first | <size_t>out_view.first) % <size_t>self.x.item
+                or (given and overlap(&x_view, &out_view))):
+            return None
+        scratch = scratch_for(fc_pool_scratch(&self.g), self.x.item, 1)
+        before = fc_flush_denormals(self.flush)
+        with nogil:
+            if self.x.item == 4:
+                pool_planes(self.isa, self.kind, &self.g, <const float*>x_view.first, &self.xp,
+                            <const float*>self.div, self.scale, <float*>out_view.first, &self.yp,
+                            <float*>scratch)
+            else:
+                pool_planes(self.isa, self.kind, &self.g, <const double*>x_view.first, &self.xp,
+                            <const double*>self.div, self.scale, <double*>out_view.first,
+                            &self.yp, <double*>scratch)
+        fc_set_float_mode(before)
+        free(scratch)
+        return out
+
+
+cdef Planes planes_in(const View* view, bint nhwc) noexcept nogil:
+    cdef Py_ssize_t item = view.item
+    if nhwc:
+        return Planes(view.shape[0], view.shape[3], view.strides[0] // item,
+                      view.strides[3] // item, view.strides[1] // item, view.strides[2] // item)
+    return planes_of(view.shape, view.strides, item)
+
+
+def prepare(int kind, tuple geometry, row_counts, col_counts, divisor, x, out, bint nhwc,
+            bint flush, int isa_index, int threads):
+    """A `Prepared` for such arrays, or None where the call is one for several threads, or empty.
+
+    `kind` is 0 for maxima, 1 for minima, 2 for means.
+    """
+    cdef Prepared p = Prepared.__new__(Prepared)
+    cdef Py_ssize_t i
+    look_at(x, &p.x)
+    look_at(out, &p.out)
+    if p.x.axes != 4 or p.out.axes != 4 or p.x.size == 0:
+        return None
+    if threads > 1 and team(p.x.size, threads) > 1:
+        return None
+    p.isa, p.kind, p.flush = isa_table(isa_index), kind, flush
+    p.g = read_pool(geometry)
+    p.xp, p.yp = planes_in(&p.x, nhwc), planes_in(&p.out, nhwc)
+    p.shape, p.dtype, p.strides = out.shape, out.dtype, (x.strides, out.strides)
+    if kind == MEANS:
+        p.scale = _scale(row_counts, col_counts, divisor)
+        counts = [*row_counts, *col_counts] if divisor is None else (
+            [divisor] * p.g.out_h + [1] * p.g.out_w)
+        p.div = malloc((p.g.out_h + p.g.out_w) * p.x.item)
+        if p.div == NULL:
+            raise MemoryError("no memory for the divisors of a pooling")
+        for i in range(p.g.out_h + p.g.out_w):
+            if p.x.item == 4:
+                (<float*>p.div)[i] = counts[i]
+            else:
+                (<double*>p.div)[i] = counts[i]
+    return p
 
 
 # --- between mean and maximum ---------------------------------------------------------------------
