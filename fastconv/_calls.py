@@ -1,10 +1,10 @@
 """Calls that come again: found by their arguments, and run without checking them once more.
 
-A small layer takes a kernel a few microseconds; to check a call's arguments, to choose a row of the
-registry and to cut the work into blocks takes longer. So a row may `prepare` a call: an object whose
-``run(*arrays, out)`` only looks where the arrays lie, and gives None where that is not as it was.
-Such calls go the long way, and so do those that come for the first time and all that are not plain:
-lists, subclasses, mixed dtypes.
+A small layer takes a kernel a few microseconds; to check a call's arguments, to choose a row of
+the registry and to cut the work into blocks takes longer. So a row may `prepare` a call: an object
+whose ``run(*arrays, out)`` only looks where the arrays lie, and gives None where that is not as it
+was. Such calls go the long way, and so do those that come for the first time and all that are not
+plain: lists, subclasses, mixed dtypes.
 """
 
 from __future__ import annotations

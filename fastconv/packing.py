@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from fastconv import registry
-from fastconv._calls import Calls
 from fastconv._arrays import as_array, converted, dtypes
+from fastconv._calls import Calls
 from fastconv.config import BACKENDS, METHODS
 from fastconv.spec import conv_spec, pair, shape_of
 

@@ -28,6 +28,23 @@ from fastconv.backends.native._dispatch cimport (
     FC_PANEL_M, FC_WINOGRAD_STRIP, fc_float_mode, fc_flush_denormals, fc_isa, fc_set_float_mode,
     isa_table)
 
+cdef extern from *:
+    """
+    #include <string.h>
+    /* memcpy, which takes longer to begin than the rows of small planes take to copy */
+    static inline void fc_copy_row(void *to, const void *from, size_t n) {
+      char *y = (char *)to;
+      const char *x = (const char *)from;
+      if (n < 16 || n > 512) {
+        memcpy(y, x, n);
+        return;
+      }
+      for (size_t i = 0; i < n - 16; i += 16) memcpy(y + i, x + i, 16);
+      memcpy(y + n - 16, x + n - 16, 16);
+    }
+    """
+    void fc_copy_row(void* to, const void* from_, size_t n) nogil
+
 ctypedef fused real:
     float
     double
@@ -302,14 +319,18 @@ cdef inline void stage_run(const fc_isa* isa, const real* row, ptrdiff_t pitch, 
                            ptrdiff_t first, ptrdiff_t step, ptrdiff_t length,
                            real* to) noexcept nogil:
     """to[j] = row[(first + j * step) * pitch], zero outside [0, n_in)."""
-    cdef ptrdiff_t begin = imin(ceil_div(-first, step), length) if first < 0 else 0
-    cdef ptrdiff_t end = imin((n_in - 1 - first) // step + 1, length) if first < n_in else 0
-    cdef ptrdiff_t j
+    cdef ptrdiff_t begin, end, j
+    if step == 1:       # a division takes as long as a row of a small plane
+        begin = imin(-first, length) if first < 0 else 0
+        end = imin(n_in - first, length)
+    else:
+        begin = imin(ceil_div(-first, step), length) if first < 0 else 0
+        end = imin((n_in - 1 - first) // step + 1, length) if first < n_in else 0
     end = imax(end, begin)
     for j in range(begin):
         to[j] = 0
     if step * pitch == 1:
-        memcpy(to + begin, row + first + begin, (end - begin) * sizeof(real))
+        fc_copy_row(to + begin, row + first + begin, (end - begin) * sizeof(real))
     else:
         take(isa, end - begin, row + (first + begin * step) * pitch, pitch, step, to + begin)
     for j in range(end, length):
@@ -406,7 +427,7 @@ cdef inline ptrdiff_t tap_col(const Plan* plan, ptrdiff_t t) noexcept nogil:
 
 cdef inline bint piece_is_used(const Plan* plan, ptrdiff_t piece) noexcept nogil:
     """False for a phase that no tap falls on."""
-    if plan.col_side.by_tap or not plan.col_side.phases:
+    if plan.col_side.by_tap or not plan.col_side.phases or plan.col.step == 1:
         return True
     return piece % gcd(plan.col.tap_step, plan.col.step) == 0
 
@@ -611,7 +632,7 @@ cdef void emit(const fc_isa* isa, const Plan* plan, ptrdiff_t image, int images,
     for p in range(rows):
         to_row = to + p * oh
         if ow == 1:
-            memcpy(to_row, y + p * per_row, cols * sizeof(real))
+            fc_copy_row(to_row, y + p * per_row, cols * sizeof(real))
         else:
             for j in range(cols):
                 to_row[j * ow] = y[p * per_row + j]
@@ -622,12 +643,18 @@ cdef void tile_run(const fc_isa* isa, const Plan* plan, ptrdiff_t m, ptrdiff_t v
                    const int32_t* off, const int32_t* at, const real* bias, real* y,
                    ptrdiff_t y_pitch) noexcept nogil:
     """One register tile's height over the vectors from `begin` to `end`."""
-    cdef ptrdiff_t n = end - begin, count = ceil_div(n, v_most), j, v0, v1
-    for j in range(count):
-        v0 = begin + j * n // count
-        v1 = begin + (j + 1) * n // count
-        tile(isa, m, v1 - v0, depth, w, plan.tile_m, x, off, at + v0, bias, y + v0 * plan.lanes,
+    cdef ptrdiff_t n = end - begin, count = ceil_div(n, v_most), each, rest, v
+    if n == 0:
+        return
+    each, rest = n // count, n % count
+    while begin < end:
+        v = each
+        if rest > 0:
+            v += 1
+            rest -= 1
+        tile(isa, m, v, depth, w, plan.tile_m, x, off, at + begin, bias, y + begin * plan.lanes,
              y_pitch)
+        begin += v
 
 
 cdef void tile_rows(const fc_isa* isa, const Plan* plan, ptrdiff_t m, ptrdiff_t v_most,
@@ -676,11 +703,14 @@ cdef void tile_rows(const fc_isa* isa, const Plan* plan, ptrdiff_t m, ptrdiff_t 
 cdef void block_places(const Plan* plan, ptrdiff_t rows, ptrdiff_t per_row,
                        int32_t* at) noexcept nogil:
     """Where each vector of output pixels begins in a staged block (ROWS and LANES)."""
-    cdef ptrdiff_t p, j
+    cdef ptrdiff_t p, j, place, step = plan.pixel if plan.mode == LANES else plan.lanes
+    if plan.taps == 0:      # nothing is read
+        memset(at, 0, rows * per_row * sizeof(int32_t))
+        return
     for p in range(rows):
+        place = p * plan.out_row
         for j in range(per_row):
-            at[p * per_row + j] = 0 if plan.taps == 0 else <int32_t>(
-                p * plan.out_row + j * (plan.pixel if plan.mode == LANES else plan.lanes))
+            at[p * per_row + j] = <int32_t>(place + j * step)
 
 
 cdef inline ptrdiff_t widest(const fc_isa* isa, ptrdiff_t m, const real* w) noexcept nogil:

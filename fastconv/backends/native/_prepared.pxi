@@ -85,7 +85,8 @@ cdef class Prepared:
             unaligned |= <size_t>w_first
         if bias is not None:
             look_at(bias, &bias_view)
-            if not is_contiguous(&bias_view) or bias_view.size != self.bias_size:
+            if (bias_view.axes != 1 or not is_contiguous(&bias_view)
+                    or bias_view.size != self.bias_size):
                 return None
             first_bias = bias_view.first
             unaligned |= <size_t>first_bias
