@@ -47,6 +47,11 @@ def dtypes(*arrays: np.ndarray) -> tuple[np.dtype, np.dtype]:
     return (FLOAT32, FLOAT32) if dtype.itemsize == 4 else (FLOAT64, FLOAT64)
 
 
+def integral(*arrays: np.ndarray) -> bool:
+    """Whether the arrays hold integers, all of them."""
+    return all(a.dtype.kind in "iub" for a in arrays)
+
+
 def converted(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """`array` as a kernel takes it: `dtype`, in native byte order, aligned, of any strides."""
     if array.dtype == dtype and array.flags.aligned:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv import registry
-from fastconv._arrays import Result, as_array, batched, converted, dtypes
+from fastconv._arrays import Result, as_array, batched, converted, dtypes, integral
 from fastconv.ops import (
     LAYOUT_2D,
     as_2d,
@@ -126,7 +126,7 @@ def conv2d_input(
     _same_batch("grad_output", dy_has_batch, "input_size", has_batch)
     spec = conv_spec(shape, w.shape, stride, padding, dilation, groups, dtype)
     _checked("grad_output", dy, spec.output_shape)
-    impl = registry.choose("conv2d_input", spec, method, backend)
+    impl = registry.choose("conv2d_input", spec, method, backend, whole=integral(w, dy))
     w = np.ascontiguousarray(converted("weight", w, dtype))
     dy = converted("grad_output", dy, dtype)
     result = Result(shape, dtype, out, target, (w, dy), has_batch, layout)
@@ -421,7 +421,7 @@ def conv_transpose2d_input(
         shape, w.shape, stride, padding, output_padding, groups, dilation, dtype
     )
     _checked("grad_output", dy, spec.input_shape)
-    impl = registry.choose("conv2d", spec, method, backend)
+    impl = registry.choose("conv2d", spec, method, backend, whole=integral(w, dy))
     w = np.ascontiguousarray(converted("weight", w, dtype))
     dy = converted("grad_output", dy, dtype)
     result = Result(shape, dtype, out, target, (w, dy), has_batch, layout)

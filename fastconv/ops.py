@@ -20,6 +20,7 @@ from fastconv._arrays import (
     batched,
     converted,
     dtypes,
+    integral,
 )
 from fastconv.packing import PackedConv2d
 from fastconv.spec import (
@@ -161,7 +162,9 @@ def conv2d(
     dtype, target = dtypes(*given)
     x, has_batch = batched("input", x, layout)
     spec = conv_spec(x.shape, w.shape, stride, padding, dilation, groups, dtype)
-    impl = registry.choose("conv2d", spec, method, backend, packed is not None)
+    impl = registry.choose(
+        "conv2d", spec, method, backend, packed is not None, integral(*given[:2])
+    )
     x = converted("input", x, dtype)
     if packed is None:
         w = np.ascontiguousarray(converted("weight", w, dtype))
@@ -250,7 +253,7 @@ def conv_transpose2d(
     spec = conv_transpose_spec(
         x.shape, w.shape, stride, padding, output_padding, groups, dilation, dtype
     )
-    impl = registry.choose("conv2d_input", spec, method, backend)
+    impl = registry.choose("conv2d_input", spec, method, backend, whole=integral(x, w))
     x = with_empty_ends(converted("input", x, dtype), spec)
     w = np.ascontiguousarray(converted("weight", w, dtype))
     b = _bias(given[2], spec.C, dtype) if bias is not None else None
@@ -1067,4 +1070,4 @@ def choose_conv_method(input, weight, stride=1, padding=0, dilation=1, groups=1,
     dtype, _ = dtypes(x, w)
     x, _ = batched("input", x, "NCHW")
     spec = conv_spec(x.shape, w.shape, stride, padding, dilation, groups, dtype)
-    return registry.choose("conv2d", spec, "auto", backend).method
+    return registry.choose("conv2d", spec, "auto", backend, whole=integral(x, w)).method

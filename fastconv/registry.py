@@ -102,6 +102,8 @@ class Impl:
         it is. Of "conv2d" only.
     pack_cost : callable, optional
         ``pack_cost(spec)``: what packing adds to the cost of a call with a plain weight.
+    whole : bool
+        Whether whole numbers give whole numbers up to 2**53; "auto" takes no other for integers.
     packing_key : callable, optional
         ``packing_key(spec)``: specs with equal keys, groups and dtype share what `pack` made.
     prepare : callable, optional
@@ -119,6 +121,7 @@ class Impl:
     pack: Callable[[Any, Any], Any] | None = None
     pack_cost: Callable[[Any], float] = lambda spec: 0.0
     packing_key: Callable[[Any], Hashable] = lambda spec: None
+    whole: bool = True
     prepare: Callable[..., Any] | None = None
 
     def cost_of_call(self, spec: Any, packed: bool = False) -> float:
@@ -272,7 +275,12 @@ def candidates(op: str, spec: Any, backend: str) -> list[Impl]:
 
 
 def choose(
-    op: str, spec: Any, method: str = "auto", backend: str | None = None, packed: bool = False
+    op: str,
+    spec: Any,
+    method: str = "auto",
+    backend: str | None = None,
+    packed: bool = False,
+    whole: bool = False,
 ) -> Impl:
     """The implementation that serves a call.
 
@@ -286,6 +294,8 @@ def choose(
         Default: that of `using` or ``FASTCONV_BACKEND``, else "native".
     packed : bool
         Whether the weight was packed beforehand: then that costs nothing.
+    whole : bool
+        Whether the arrays hold integers, whose results are to be exact.
 
     Returns
     -------
@@ -303,7 +313,9 @@ def choose(
     if method == "auto" and settings.method != "auto":
         method = _block_method(op, settings.method)
     backend = backend or settings.backend
-    return _choose(op, spec, method, backend, settings.isa, settings.winograd, packed, _generation)
+    return _choose(
+        op, spec, method, backend, settings.isa, settings.winograd, packed, whole, _generation
+    )
 
 
 def _block_method(op: str, method: str) -> str:
@@ -340,11 +352,12 @@ def _choose(
     isa: str | None,
     winograd: str,
     packed: bool = False,
+    whole: bool = False,
     generation: int = 0,
 ) -> Impl:
     # `isa` is part of the key because costs depend on its vectors, `winograd` because it forbids
     if method == "auto":
-        usable = candidates(op, spec, backend)
+        usable = [row for row in candidates(op, spec, backend) if row.whole or not whole]
         tuned = _find_tuned(op, spec, backend, isa, packed)
         for row in usable:
             if tuned is not None and row.method == tuned.method:

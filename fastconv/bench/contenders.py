@@ -166,7 +166,9 @@ class Problem(ABC):
         native = registry.choose(op, spec, backend="native")
         for row in registry.implementations(op):
             if row.backend != "reference" and row.supports(spec) is None:
-                if row.method == "fft" and float(row.cost(spec)) > HOPELESS * float(native.cost(spec)):
+                if row.method == "fft" and float(row.cost(spec)) > HOPELESS * float(
+                    native.cost(spec)
+                ):
                     continue
                 backend = "" if row.backend == "native" else f"{row.backend} "
                 yield f"fastconv {backend}{row.method}", row, row is chosen

@@ -360,6 +360,7 @@ _WINOGRAD = (
         _winograd_pack,
         _winograd_pack_cost,
         _winograd_packing_key,
+        whole=False,
     ),
     Impl(
         "conv2d_input",
@@ -369,6 +370,7 @@ _WINOGRAD = (
         _winograd_cost("conv2d_input"),
         _winograd_input,
         _winograd_note("conv2d_input"),
+        whole=False,
     ),
 )
 

@@ -31,7 +31,7 @@ PANELS, LANES, ROWS, PATCHES, DOT = 0.95, 0.88, 0.80, 0.75, 0.70
 STAGE, STAGE_STRIDED, TRANSPOSE, PATCH, PATCH_ROW = 3.0, 6.0, 0.8, 5.0, 15.0
 # the same for results that come out of panels, filter by filter
 EMIT = 1.3
-# cycles for an element of the weight: packed beforehand for all blocks, or by the block that needs it
+# cycles for an element of the weight: packed for all blocks, or by the block that needs it
 PACK, PACK_AT_ONCE = 2.0, 0.7
 # cycles that a tap of a plane's tile takes, with its share of the loads
 PLANE_TAP = 0.6
