@@ -48,6 +48,9 @@ enum {
 #define FC_DEPTHWISE_ARGS(T)                                                                     \
   (ptrdiff_t stride, ptrdiff_t step, ptrdiff_t kernel_h, ptrdiff_t kernel_w, ptrdiff_t P,        \
    ptrdiff_t Q, const T *const *x, const int32_t *at, const T *w, T bias, T *y, ptrdiff_t y_pitch)
+#define FC_DEPTHWISE_3X3_ARGS(T)                                                                 \
+  (ptrdiff_t stride, ptrdiff_t P, ptrdiff_t Q, const T *const *x, ptrdiff_t left,                \
+   ptrdiff_t width, const T *w, T bias, T *y, ptrdiff_t y_pitch)
 #define FC_DEPTHWISE_COLUMN_ARGS(T)                                                              \
   (ptrdiff_t stride, ptrdiff_t dilation, ptrdiff_t kernel_h, ptrdiff_t kernel_w, ptrdiff_t P,    \
    const T *const *x, ptrdiff_t at, const T *w, ptrdiff_t w_row, T bias, T *y, ptrdiff_t y_pitch)
@@ -142,6 +145,7 @@ typedef struct {
     void(*scatter_lanes) FC_SCATTER_ARGS(T);                                                     \
     void(*pack) FC_PACK_ARGS(T);                                                                 \
     void(*depthwise) FC_DEPTHWISE_ARGS(T);                                                       \
+    void(*depthwise_3x3) FC_DEPTHWISE_3X3_ARGS(T);                                               \
     void(*depthwise_column) FC_DEPTHWISE_COLUMN_ARGS(T);                                         \
     void(*split_rows) FC_SPLIT_ROWS_ARGS(T);                                                     \
     void(*merge_rows) FC_MERGE_ROWS_ARGS(T);                                                     \

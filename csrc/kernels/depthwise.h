@@ -15,13 +15,10 @@
  */
 #if FC_ISA_TILE_M == 8 /* 32 registers */
 #define FC_DEPTHWISE_V 4
-#define FC_DEPTHWISE_V3 4
 #elif FC_ISA_TILE_M == 6 /* 16, and products that are fused */
 #define FC_DEPTHWISE_V 3
-#define FC_DEPTHWISE_V3 2
 #else
 #define FC_DEPTHWISE_V 2
-#define FC_DEPTHWISE_V3 2
 #endif
 
 /* one row of x, which the rows from m0 to m1 of the tile meet; w is where row 0 meets it */
@@ -117,27 +114,113 @@ FC_INLINE void FN(fc_depthwise_rows)(const int M, const int V, const ptrdiff_t s
   }
 }
 
-/* the common sizes, their loops unrolled */
-FC_KERNEL void FN(fc_depthwise_3x3) FC_DEPTHWISE_ARGS(FC_T) {
-  (void)stride, (void)step, (void)kernel_h, (void)kernel_w;
-  FN(fc_depthwise_rows)(4, FC_DEPTHWISE_V3, 1, 1, 3, 3, P, Q, x, at, w, bias, y, y_pitch);
+/* The same with 3 by 3 taps beside each other, and zeros beside the rows.
+ *
+ *   y[p][q] = bias + sum_{r, s < 3} w[r][s] * x[p * stride + r][q * stride - left + s]     p < P, q < Q
+ *
+ *   x  [(P - 1) * stride + 3] pointers to rows; pixels outside [0, width) count as zero; from -left on
+ *      max(Q, VL) * stride + 2 pixels are read, whatever they hold beside the row
+ *   w  [3][3]      y  [P] rows y_pitch apart, of Q pixels
+ *
+ * stride is 1 or 2, in both directions.  A tile is M rows by one vector: nine weights, the sums and a
+ * vector of a row, which is loaded once for all the sums it goes into.
+ */
+FC_INLINE void FN(fc_depthwise_taps)(const int stride, vec a, vec b, vec c, vec d, vec x_s[3]) {
+  x_s[0] = stride == 1 ? a : some_evens(a, b);
+  x_s[1] = stride == 1 ? b : some_odds(a, b);
+  x_s[2] = stride == 1 ? c : some_evens(c, d);
 }
 
-FC_KERNEL void FN(fc_depthwise_3x3_s2) FC_DEPTHWISE_ARGS(FC_T) {
-  (void)stride, (void)step, (void)kernel_h, (void)kernel_w;
-  FN(fc_depthwise_rows)(2, FC_DEPTHWISE_V3, 2, 2, 3, 3, P, Q, x, at, w, bias, y, y_pitch);
+/* the lanes from x[at] on that lie in the row, as a vector to be shuffled like one */
+FC_INLINE vec FN(fc_depthwise_inside)(ptrdiff_t at, ptrdiff_t width) {
+  const ivec lane = iota();
+  const ptrdiff_t begin = at < 0 ? -at : 0, end = width - at;
+  return from_bits((lane >= (FC_I)(begin < VL ? begin : VL)) & (lane < (FC_I)(end < VL ? end : VL)));
+}
+
+FC_INLINE void FN(fc_depthwise_3x3_tile)(const int M, const int stride, const ivec *mask,
+                                         const FC_T *const *x, ptrdiff_t at, const vec w[9],
+                                         FC_T bias, FC_T *restrict y, ptrdiff_t y_pitch) {
+  vec acc[7];
+#pragma GCC unroll 7
+  for (int m = 0; m < M; ++m) acc[m] = splat(bias);
+#pragma GCC unroll 15
+  for (int j = 0; j < (M - 1) * stride + 3; ++j) {
+    const FC_T *const x_j = x[j] + at;
+    vec x_s[3];
+    FN(fc_depthwise_taps)(stride, load(x_j), load(x_j + (stride == 1 ? 1 : VL)), load(x_j + 2),
+                          stride == 1 ? (vec){0} : load(x_j + 2 + VL), x_s);
+#pragma GCC unroll 3
+    for (int s = 0; s < 3; ++s) x_s[s] = held(mask ? from_bits(bits(x_s[s]) & mask[s]) : x_s[s]);
+#pragma GCC unroll 3
+    for (int s = 0; s < 3; ++s)
+#pragma GCC unroll 7
+      for (int m = 0; m < M; ++m)
+        if (j >= m * stride && j < m * stride + 3) acc[m] += w[(j - m * stride) * 3 + s] * x_s[s];
+    if (j < 2 || (j - 2) % stride) continue;
+    const int m = (j - 2) / stride;
+    store(y + m * y_pitch, stride == 2 ? sorted(acc[m]) : acc[m]);
+  }
+}
+
+FC_INLINE void FN(fc_depthwise_3x3_plane)(const int stride, ptrdiff_t P, ptrdiff_t Q,
+                                          const FC_T *const *x, ptrdiff_t left, ptrdiff_t width,
+                                          const FC_T *taps, FC_T bias, FC_T *y,
+                                          ptrdiff_t y_pitch) {
+  vec w[9];
+#pragma GCC unroll 9
+  for (int i = 0; i < 9; ++i) w[i] = held(splat(taps[i]));
+  for (ptrdiff_t q = 0; q < Q; q += VL) {
+    if (q && q > Q - VL) q = Q - VL;
+    const ptrdiff_t at = q * stride - left;
+    ivec mask[3];
+    const int inside = at >= 0 && at + 2 + stride * VL <= width;
+    if (!inside || P % 7) {
+      vec in[3];
+#define FC_INSIDE(i) FN(fc_depthwise_inside)(at + (i), width)
+      FN(fc_depthwise_taps)(stride, FC_INSIDE(0), FC_INSIDE(stride == 1 ? 1 : VL), FC_INSIDE(2),
+                            FC_INSIDE(2 + VL), in);
+#undef FC_INSIDE
+#pragma GCC unroll 3
+      for (int s = 0; s < 3; ++s) mask[s] = bits(in[s]);
+    }
+    for (ptrdiff_t p = 0, m = 7; p < P; p += m) {
+      if (P - p < 7) {
+        if (P >= 7 && P - p > 2)
+          p = P - 7;
+        else
+          m = 1;
+      }
+      FC_T narrow[7 * VL], *const y_p = y + p * y_pitch + q;
+      FC_T *const to = Q < VL ? narrow : y_p;
+      const ptrdiff_t pitch = Q < VL ? VL : y_pitch;
+#define FC_3X3(M, mask)                                                                         \
+  FN(fc_depthwise_3x3_tile)(M, stride, mask, x + p * stride, at, w, bias, to, pitch)
+      if (m == 1)
+        FC_3X3(1, mask);
+      else if (inside)
+        FC_3X3(7, NULL);
+      else
+        FC_3X3(7, mask);
+      if (Q < VL)
+        for (ptrdiff_t i = 0; i < m; ++i) store_n(y_p + i * y_pitch, (int)Q, load(narrow + i * VL));
+#undef FC_3X3
+    }
+  }
+}
+
+FC_KERNEL void FN(fc_depthwise_3x3) FC_DEPTHWISE_3X3_ARGS(FC_T) {
+  if (stride == 1)
+    FN(fc_depthwise_3x3_plane)(1, P, Q, x, left, width, w, bias, y, y_pitch);
+  else
+    FN(fc_depthwise_3x3_plane)(2, P, Q, x, left, width, w, bias, y, y_pitch);
 }
 
 FC_KERNEL void FN(fc_depthwise) FC_DEPTHWISE_ARGS(FC_T) {
-  const int is_3x3 = kernel_h == 3 && kernel_w == 3;
   const ptrdiff_t taps = kernel_h / stride; /* the fewest of a phase */
 #define FC_ROWS(M, V, step)                                                                      \
   FN(fc_depthwise_rows)(M, V, stride, step, kernel_h, kernel_w, P, Q, x, at, w, bias, y, y_pitch)
-  if (is_3x3 && stride == 1 && step == 1 && P >= 4)
-    FN(fc_depthwise_3x3)(stride, step, kernel_h, kernel_w, P, Q, x, at, w, bias, y, y_pitch);
-  else if (is_3x3 && stride == 2 && step == 2 && P >= 2)
-    FN(fc_depthwise_3x3_s2)(stride, step, kernel_h, kernel_w, P, Q, x, at, w, bias, y, y_pitch);
-  else if (step == 2 && taps >= 1 && P >= 2)
+  if (step == 2 && taps >= 1 && P >= 2)
     FC_ROWS(2, 2, 2);
   else if (step == 2)
     FC_ROWS(1, 2, 2);

@@ -39,6 +39,7 @@ static const fc_kernels_f32 FC_TABLE_NAME = {
     .scatter_lanes = FN(fc_scatter_lanes),
     .pack = FN(fc_pack),
     .depthwise = FN(fc_depthwise),
+    .depthwise_3x3 = FN(fc_depthwise_3x3),
     .depthwise_column = FN(fc_depthwise_column),
     .split_rows = FN(fc_split_rows),
     .merge_rows = FN(fc_merge_rows),

@@ -17,6 +17,7 @@ cdef enum:
 cdef enum:                  # instead of a slot
     IN_PLACE = -1
     BY_COLUMN = -2
+    BY_MASK = -3            # in place, all of it, by the kernel of 3 by 3 taps
 
 
 cdef struct Region:
@@ -35,6 +36,7 @@ cdef struct PlanePlan:
     ptrdiff_t pb, n_pb                      # output rows of a block, blocks
     ptrdiff_t column_step, phases           # pixels between outputs, phases of a staged row
     ptrdiff_t lead, phase                   # of a phase: zeros before it, all of it
+    ptrdiff_t reach                         # BY_MASK: what is read of a row; left before it as well
     int n_regions, n_staged
     Region region[3]
     ptrdiff_t xn, xc, xh, xw, on, oc, oh, ow
@@ -52,6 +54,16 @@ cdef inline void depthwise_rows(const fc_isa* isa, ptrdiff_t stride, ptrdiff_t s
     else:
         isa.f64.depthwise(stride, step, kernel_h, kernel_w, rows, columns, x, at, w, bias, y,
                           y_pitch)
+
+
+cdef inline void depthwise_3x3(const fc_isa* isa, const PlanePlan* plan, ptrdiff_t rows, const real** x,
+                               const real* w, real bias, real* y, ptrdiff_t y_pitch) noexcept nogil:
+    if real is float:
+        isa.f32.depthwise_3x3(plan.step, rows, plan.out_w, x, plan.left, plan.width, w, bias, y,
+                              y_pitch)
+    else:
+        isa.f64.depthwise_3x3(plan.step, rows, plan.out_w, x, plan.left, plan.width, w, bias, y,
+                              y_pitch)
 
 
 cdef inline void split_rows(const fc_isa* isa, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride,
@@ -92,8 +104,8 @@ cdef inline void span(ptrdiff_t first, ptrdiff_t step, ptrdiff_t n, ptrdiff_t ro
     end[0] = imax(imin(floor_div(n - 1 - first, step) + 1, rows), begin[0])
 
 
-cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* x,
-                          const int32_t* at, const real* zeros, const real* w, const real* bias,
+cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* x, const real* low,
+                          const real* high, const int32_t* at, const real* zeros, const real* w, const real* bias,
                           real* out, ptrdiff_t item, char* scratch) noexcept nogil:
     """All filters of one channel over one block of rows."""
     cdef const real** row = <const real**>scratch
@@ -140,6 +152,9 @@ cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* 
             x_at = strip
         for i in range(begin, end):
             row[i] = x_at + region.base
+            if region.slot == BY_MASK and (x_at - plan.left < low or x_at + plan.reach > high):
+                row[i] = xs + i * plan.phase + plan.lead        # too near the array's ends
+                memcpy(<void*>row[i], x_at, plan.width * sizeof(real))
             x_at += pitch
         for k in range(c * plan.filters, (c + 1) * plan.filters):
             if plan.ow == 1:
@@ -149,6 +164,9 @@ cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* 
                 to = ys + (k - c * plan.filters) * plan.pb * plan.out_w + region.first
                 pitch = plan.out_w
             start = bias[k] if bias != NULL else 0
+            if region.slot == BY_MASK:
+                depthwise_3x3(isa, plan, rows, row, w + k * taps, start, to, pitch)
+                continue
             if region.slot != BY_COLUMN:
                 depthwise_rows(isa, plan.step, plan.column_step, plan.kernel_h, plan.kernel_w, rows,
                                region.columns, row, at, w + k * taps, start, to, pitch)
@@ -183,6 +201,15 @@ cdef void plan_columns(PlanePlan* plan, ptrdiff_t lanes, bint whole) noexcept no
     # the kernel takes every second pixel of a row itself
     plan.column_step = stride if stride <= 2 and not whole else 1
     plan.phases = stride // plan.column_step
+    if (not whole and plan.xw == 1 and plan.kernel_h == 3 and plan.kernel_w == 3
+            and plan.dilation_h == 1 and plan.dilation_w == 1 and plan.stride_h == stride
+            and stride <= 2):
+        plan.region[0] = Region(0, plan.out_w, 0, 0, 0, BY_MASK)
+        plan.n_regions = plan.n_staged = 1
+        plan.lead = ceil_div(imax(plan.left, 0), lanes) * lanes
+        plan.reach = imax(plan.out_w, lanes) * stride + 2 - plan.left
+        plan.phase = plan.lead + ceil_div(imax(plan.width, plan.reach), lanes) * lanes
+        return
     # output columns before and behind those that read no padding
     before = ceil_div(imax(plan.left, 0), stride)
     behind = imax(plan.out_w - floor_div(plan.width + plan.left - reach, stride), 0)
@@ -289,6 +316,14 @@ cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, con
     cdef real* zeros = <real*>(space.aligned() + at_size)
     cdef char* scratch = space.aligned() + plan.shared
     cdef uint64_t mode = fc_float_mode(), before
+    # the memory that x lies in
+    cdef const real* low = x
+    cdef const real* high = x + 1
+    cdef ptrdiff_t[4] span_of = [(plan.images - 1) * plan.xn, (plan.channels - 1) * plan.xc,
+                                 (plan.height - 1) * plan.xh, (plan.width - 1) * plan.xw]
+    for n_rows in span_of:
+        low += imin(n_rows, 0)
+        high += imax(n_rows, 0)
     with nogil:
         place_taps(plan, at)
         memset(zeros, 0, pitch * item_size)
@@ -296,11 +331,11 @@ cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, con
             memset(scratch + item * plan.scratch + plan.rows_size, 0, plan.x_size)
         if threads == 1:
             for item in range(items):
-                depthwise_block(isa, plan, x, at, zeros + plan.lead, w, bias, out, item, scratch)
+                depthwise_block(isa, plan, x, low, high, at, zeros + plan.lead, w, bias, out, item, scratch)
         else:
             for item in prange(items, num_threads=threads, schedule="static"):
                 before = fc_set_float_mode(mode)
-                depthwise_block(isa, plan, x, at, zeros + plan.lead, w, bias, out, item,
+                depthwise_block(isa, plan, x, low, high, at, zeros + plan.lead, w, bias, out, item,
                                 scratch + plan.scratch * threadid())
                 fc_set_float_mode(before)
     give_workspace(space, threads)

@@ -70,6 +70,8 @@ cdef extern from "fastconv.h" nogil:
         void (*depthwise)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
                           const float**, const int32_t*, const float*, float, float*,
                           ptrdiff_t) noexcept nogil
+        void (*depthwise_3x3)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const float**, ptrdiff_t, ptrdiff_t,
+                              const float*, float, float*, ptrdiff_t) noexcept nogil
         void (*depthwise_column)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
                                  const float**, ptrdiff_t, const float*, ptrdiff_t, float, float*,
                                  ptrdiff_t) noexcept nogil
@@ -141,6 +143,8 @@ cdef extern from "fastconv.h" nogil:
         void (*depthwise)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
                           const double**, const int32_t*, const double*, double, double*,
                           ptrdiff_t) noexcept nogil
+        void (*depthwise_3x3)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const double**, ptrdiff_t, ptrdiff_t,
+                              const double*, double, double*, ptrdiff_t) noexcept nogil
         void (*depthwise_column)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
                                  const double**, ptrdiff_t, const double*, ptrdiff_t, double, double*,
                                  ptrdiff_t) noexcept nogil
