@@ -178,7 +178,13 @@ FC_INLINE void FN(fc_depthwise_3x3_strip)(const int stride, const ivec *mask, pt
     FN(fc_depthwise_3x3_tile)(M, stride, mask, x + p * stride, at, w, bias,                      \
                               is_narrow ? narrow : y_p, is_narrow ? VL : y_pitch);               \
     if (is_narrow)                                                                               \
-      for (int m = 0; m < M; ++m) store_n(y_p + m * y_pitch, (int)n, load(narrow + m * VL));     \
+      for (int m = 0; m < M; ++m) {                                                              \
+        /* what lies beyond a row is written over by the next ones */                            \
+        if (y_pitch == n && (P - p - m) * n >= VL)                                               \
+          store(y_p + m * n, load(narrow + m * VL));                                             \
+        else                                                                                     \
+          store_n(y_p + m * y_pitch, (int)n, load(narrow + m * VL));                             \
+      }                                                                                          \
   } while (0)
   ptrdiff_t p = 0;
   if (P >= 7) {
