@@ -125,7 +125,7 @@ FC_INLINE void FN(fc_depthwise_rows)(const int M, const int V, const ptrdiff_t s
  * stride is 1 or 2, in both directions.  A tile is M rows by one vector: nine weights, the sums and a
  * vector of a row, which is loaded once for all the sums it goes into.
  */
-FC_INLINE void FN(fc_depthwise_taps)(const int stride, vec a, vec b, vec c, vec d, vec x_s[3]) {
+FC_INLINE void FN(fc_depthwise_taps)(const ptrdiff_t stride, vec a, vec b, vec c, vec d, vec x_s[3]) {
   x_s[0] = stride == 1 ? a : some_evens(a, b);
   x_s[1] = stride == 1 ? b : some_odds(a, b);
   x_s[2] = stride == 1 ? c : some_evens(c, d);
@@ -163,57 +163,79 @@ FC_INLINE void FN(fc_depthwise_3x3_tile)(const int M, const int stride, const iv
   }
 }
 
-FC_INLINE void FN(fc_depthwise_3x3_plane)(const int stride, ptrdiff_t P, ptrdiff_t Q,
-                                          const FC_T *const *x, ptrdiff_t left, ptrdiff_t width,
-                                          const FC_T *taps, FC_T bias, FC_T *y,
-                                          ptrdiff_t y_pitch) {
+/* one vector of all rows: n pixels of it where there are not as many as lanes */
+FC_INLINE void FN(fc_depthwise_3x3_strip)(const int stride, const ivec *mask, ptrdiff_t P,
+                                          const FC_T *const *x, ptrdiff_t at, const FC_T *taps,
+                                          FC_T bias, FC_T *y, ptrdiff_t y_pitch, ptrdiff_t n) {
   vec w[9];
+  FC_T narrow[7 * VL];
+  const int is_narrow = mask && n < VL;
 #pragma GCC unroll 9
   for (int i = 0; i < 9; ++i) w[i] = held(splat(taps[i]));
+#define FC_3X3(M)                                                                                \
+  do {                                                                                           \
+    FC_T *const y_p = y + p * y_pitch;                                                           \
+    FN(fc_depthwise_3x3_tile)(M, stride, mask, x + p * stride, at, w, bias,                      \
+                              is_narrow ? narrow : y_p, is_narrow ? VL : y_pitch);               \
+    if (is_narrow)                                                                               \
+      for (int m = 0; m < M; ++m) {                                                              \
+        /* what lies beyond a row is written over by the next ones */                            \
+        if (y_pitch == n && (P - p - m) * n >= VL)                                               \
+          store(y_p + m * n, load(narrow + m * VL));                                             \
+        else                                                                                     \
+          store_n(y_p + m * y_pitch, (int)n, load(narrow + m * VL));                             \
+      }                                                                                          \
+  } while (0)
+  ptrdiff_t p = 0;
+  if (P >= 7) {
+    const ptrdiff_t end = P % 7 > 2 ? P : P / 7 * 7; /* the last tile overlaps the one before */
+    for (; p < end; p += 7) {
+      if (p > P - 7) p = P - 7;
+      FC_3X3(7);
+    }
+  }
+  for (; p < P; ++p) FC_3X3(1);
+#undef FC_3X3
+}
+
+/* functions, for GCC would load what they share before it knows which is called */
+#define FC_STRIP(name, stride, mask)                                                             \
+  FC_KERNEL void FN(name)(const ivec *in, ptrdiff_t P, const FC_T *const *x, ptrdiff_t at,       \
+                          const FC_T *w, FC_T bias, FC_T *y, ptrdiff_t y_pitch, ptrdiff_t n) {   \
+    (void)in;                                                                                    \
+    FN(fc_depthwise_3x3_strip)(stride, mask, P, x, at, w, bias, y, y_pitch, n);                  \
+  }
+FC_STRIP(fc_strip_3x3, 1, NULL)
+FC_STRIP(fc_strip_3x3_border, 1, in)
+FC_STRIP(fc_strip_3x3_s2, 2, NULL)
+FC_STRIP(fc_strip_3x3_s2_border, 2, in)
+#undef FC_STRIP
+
+FC_KERNEL void FN(fc_depthwise_3x3) FC_DEPTHWISE_3X3_ARGS(FC_T) {
   for (ptrdiff_t q = 0; q < Q; q += VL) {
     if (q && q > Q - VL) q = Q - VL;
     const ptrdiff_t at = q * stride - left;
-    ivec mask[3];
-    const int inside = at >= 0 && at + 2 + stride * VL <= width;
-    if (!inside || P % 7) {
-      vec in[3];
-#define FC_INSIDE(i) FN(fc_depthwise_inside)(at + (i), width)
-      FN(fc_depthwise_taps)(stride, FC_INSIDE(0), FC_INSIDE(stride == 1 ? 1 : VL), FC_INSIDE(2),
-                            FC_INSIDE(2 + VL), in);
-#undef FC_INSIDE
-#pragma GCC unroll 3
-      for (int s = 0; s < 3; ++s) mask[s] = bits(in[s]);
-    }
-    for (ptrdiff_t p = 0, m = 7; p < P; p += m) {
-      if (P - p < 7) {
-        if (P >= 7 && P - p > 2)
-          p = P - 7;
-        else
-          m = 1;
-      }
-      FC_T narrow[7 * VL], *const y_p = y + p * y_pitch + q;
-      FC_T *const to = Q < VL ? narrow : y_p;
-      const ptrdiff_t pitch = Q < VL ? VL : y_pitch;
-#define FC_3X3(M, mask)                                                                         \
-  FN(fc_depthwise_3x3_tile)(M, stride, mask, x + p * stride, at, w, bias, to, pitch)
-      if (m == 1)
-        FC_3X3(1, mask);
-      else if (inside)
-        FC_3X3(7, NULL);
+#define FC_STRIP(name, mask) FN(name)(mask, P, x, at, w, bias, y + q, y_pitch, Q)
+    if (Q >= VL && at >= 0 && at + 2 + stride * VL <= width) {
+      if (stride == 1)
+        FC_STRIP(fc_strip_3x3, NULL);
       else
-        FC_3X3(7, mask);
-      if (Q < VL)
-        for (ptrdiff_t i = 0; i < m; ++i) store_n(y_p + i * y_pitch, (int)Q, load(narrow + i * VL));
-#undef FC_3X3
+        FC_STRIP(fc_strip_3x3_s2, NULL);
+      continue;
     }
+#define FC_INSIDE(i) FN(fc_depthwise_inside)(at + (i), width)
+    vec in[3];
+    ivec mask[3];
+    FN(fc_depthwise_taps)(stride, FC_INSIDE(0), FC_INSIDE(stride == 1 ? 1 : VL), FC_INSIDE(2),
+                          FC_INSIDE(2 + VL), in);
+#undef FC_INSIDE
+    for (int s = 0; s < 3; ++s) mask[s] = bits(in[s]);
+    if (stride == 1)
+      FC_STRIP(fc_strip_3x3_border, mask);
+    else
+      FC_STRIP(fc_strip_3x3_s2_border, mask);
+#undef FC_STRIP
   }
-}
-
-FC_KERNEL void FN(fc_depthwise_3x3) FC_DEPTHWISE_3X3_ARGS(FC_T) {
-  if (stride == 1)
-    FN(fc_depthwise_3x3_plane)(1, P, Q, x, left, width, w, bias, y, y_pitch);
-  else
-    FN(fc_depthwise_3x3_plane)(2, P, Q, x, left, width, w, bias, y, y_pitch);
 }
 
 FC_KERNEL void FN(fc_depthwise) FC_DEPTHWISE_ARGS(FC_T) {

@@ -388,6 +388,37 @@ static void OF(check_patches)(const char *isa, const OF(fc_kernels) * f) {
   leave(x), leave(wanted), leave(y), leave(taken), leave(expected);
 }
 
+/* 3 by 3 taps over rows with zeros beside them, between pixels that do not count. */
+static void OF(check_depthwise_3x3)(const char *isa, const OF(fc_kernels) * f) {
+  const int lanes = f->lanes;
+  const ptrdiff_t stride = between(1, 2), P = between(1, 17), left = between(0, 2);
+  const ptrdiff_t Q = lanes * between(0, 3) + between(1, lanes), width = between(1, (int)(Q * stride + 3));
+  const ptrdiff_t rows = (P - 1) * stride + 3, y_pitch = Q + between(0, 3), n_y = (P - 1) * y_pitch + Q;
+  const ptrdiff_t n = (Q > lanes ? Q : lanes) * stride + 2;
+  T **row = room(rows * (ptrdiff_t)sizeof *row), *w = OF(integers)(9), *y = OF(integers)(n_y);
+  T *expected = OF(copy)(y, n_y);
+  for (ptrdiff_t i = 0; i < rows; ++i) {
+    row[i] = OF(integers)(n);
+    for (ptrdiff_t j = 0; j < n; ++j)
+      if (j < left || j >= left + width) row[i][j] = (T)NAN;
+    row[i] += left;
+  }
+  for (ptrdiff_t p = 0; p < P; ++p)
+    for (ptrdiff_t q = 0; q < Q; ++q) {
+      T sum = 3;
+      for (ptrdiff_t r = 0; r < 3; ++r)
+        for (ptrdiff_t s = 0; s < 3; ++s) {
+          const ptrdiff_t at = q * stride - left + s;
+          if (at >= 0 && at < width) sum += w[r * 3 + s] * row[p * stride + r][at];
+        }
+      expected[p * y_pitch + q] = sum;
+    }
+  f->depthwise_3x3(stride, P, Q, (const T *const *)row, left, width, w, 3, y, y_pitch);
+  OF(same)(isa, "depthwise_3x3", y, expected, n_y);
+  for (ptrdiff_t i = 0; i < rows; ++i) free(row[i] - left);
+  free(row), free(w), free(y), free(expected);
+}
+
 /* Rows split into the phases of a stride, and one filter over rows at random places. */
 static void OF(check_depthwise)(const char *isa, const OF(fc_kernels) * f) {
   const int lanes = f->lanes;
@@ -602,6 +633,7 @@ static void OF(check)(const char *isa, const OF(fc_kernels) * f) {
   for (int i = 0; i < 400; ++i) OF(check_pools)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_blocks)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_depthwise)(isa, f);
+  for (int i = 0; i < 200; ++i) OF(check_depthwise_3x3)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_merge)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_patches)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_soft_pools)(isa, f);

@@ -242,6 +242,9 @@ cdef void plan_columns(PlanePlan* plan, ptrdiff_t lanes, bint whole) noexcept no
         plan.n_staged = 0 if by_column else n - 1
         plan.phase = 0 if by_column else imax(before, behind) * stride + reach
     else:
+        # split into phases once, instead of by each tap of each filter
+        plan.column_step, plan.phases = 1, stride
+        plan.lead = ceil_div(ceil_div(imax(plan.left, 0), stride), lanes) * lanes
         plan.region[0] = Region(0, plan.out_w, 0, plan.width,
                                 -plan.left if plan.phases == 1 else 0, 0)
         plan.n_staged = 1
