@@ -58,7 +58,8 @@ setup(
             # the only one that links csrc/: the others cimport its table, so that there is one
             extension("_dispatch", [pyx("_dispatch"), *sorted(glob("csrc/*.c"))]),
             extension("_conv", [pyx("_conv")]),
-            extension("_planes", [pyx("_planes")]),
+            # loops over planes alone: a third smaller, as fast
+            extension("_planes", [pyx("_planes")], "-Os"),
             # Cython's own runtime, once instead of in each of them: 60 kB of the wheel
             extension("_shared", [], "-Os"),
         ],
