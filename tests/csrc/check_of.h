@@ -415,8 +415,8 @@ static void OF(check_depthwise_3x3)(const char *isa, const OF(fc_kernels) * f) {
     }
   f->depthwise_3x3(stride, P, Q, (const T *const *)row, left, width, w, 3, y, y_pitch);
   OF(same)(isa, "depthwise_3x3", y, expected, n_y);
-  for (ptrdiff_t i = 0; i < rows; ++i) free(row[i] - left);
-  free(row), free(w), free(y), free(expected);
+  for (ptrdiff_t i = 0; i < rows; ++i) leave(row[i] - left);
+  leave(row), leave(w), leave(y), leave(expected);
 }
 
 /* Rows split into the phases of a stride, and one filter over rows at random places. */

@@ -25,10 +25,10 @@ FMA_LATENCY, FMA_PER_CYCLE, LOADS_PER_CYCLE = 4, 2, 2
 # from memory
 DEPTH, CALL = 256, 30
 # shares of its peak that a tile then reaches: stores, caches
-PANELS, LANES, ROWS, PATCHES, DOT = 0.95, 0.88, 0.80, 0.75, 0.70
+PANELS, LANES, ROWS, PATCHES, DOT = 0.95, 0.88, 0.80, 0.70, 0.70
 # cycles for a vector staged, also with a stride; for a vector's lane transposed; for a vector of a
 # patch, and for a row of one
-STAGE, STAGE_STRIDED, TRANSPOSE, PATCH, PATCH_ROW = 3.0, 6.0, 0.8, 5.0, 15.0
+STAGE, STAGE_STRIDED, TRANSPOSE, PATCH, PATCH_ROW = 3.0, 6.0, 0.8, 8.0, 25.0
 # the same for results that come out of panels, filter by filter
 EMIT = 1.3
 # cycles for an element of the weight: packed for all blocks, or by the block that needs it

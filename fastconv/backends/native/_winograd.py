@@ -73,6 +73,8 @@ def work(op, spec, m, tile):
     moved += spec.groups * PIXEL * spec.N * (spec.H * spec.W * inputs + spec.P * spec.Q * outputs)
     panels, depths = ceil(outputs / panel_v), ceil(channels / DEPTH_BLOCK)
     moved += spec.groups * CALL * products * ceil(tiles / PANEL_ROWS) * panels * depths
+    # few channels hide nothing of what goes to and from memory
+    moved *= max(1, 2 * lanes / channels)
     moved += blocks * max(0, weights - CACHED) / READ
     packing = weights / (MADE if blocks > 1 else MADE_AT_ONCE)
     return flops, rate, moved, packing
