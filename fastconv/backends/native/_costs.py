@@ -34,11 +34,11 @@ EMIT = 1.3
 # cycles for an element of the weight: packed for all blocks, or by the block that needs it
 PACK, PACK_AT_ONCE = 2.0, 0.7
 # cycles that a tap of a plane's tile takes, with its share of the loads
-PLANE_TAP = 0.6
+PLANE_TAP = 0.65
 # cycles for a row of a plane with each further filter of a channel, which "direct" has in one tile
 PLANE_ROW = 60.0
 # cycles that a step of a transform takes, and a product of spectra, in float32
-FFT_STEP, FFT_PRODUCT = 0.75, 1.5
+FFT_STEP, FFT_PRODUCT = 0.6, 1.2
 
 
 def _tile(lanes, rows, vectors, depth):

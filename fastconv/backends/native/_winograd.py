@@ -75,7 +75,8 @@ def work(op, spec, m, tile):
     moved += spec.groups * CALL * products * ceil(tiles / PANEL_ROWS) * panels * depths
     # few channels hide nothing of what goes to and from memory
     moved *= max(1, 2 * lanes / channels)
-    moved += blocks * max(0, weights - CACHED) / READ
+    # processors with vectors of 64 bytes were slower here, not only in comparison
+    moved += blocks * max(0, weights - CACHED) / (READ if lanes * item <= 32 else READ / 2)
     packing = weights / (MADE if blocks > 1 else MADE_AT_ONCE)
     return flops, rate, moved, packing
 
