@@ -8,10 +8,10 @@
  *   w   [R][S]
  *   y   [P] rows y_pitch apart, of Q pixels
  *
- * step is 1 or 2.  A tile is M rows by V vectors.  A row x is loaded once for all the rows of the tile that it meets;
- * with a stride the rows of x, and those of w, fall into phases that do not meet.  M * V accumulators,
- * V inputs and one weight have to fit in the registers.  Where P and Q are no multiples of the tile
- * the last ones overlap those before: they come out the same again.
+ * step is 1 or 2.  A tile is M rows by V vectors.  A row x is loaded once for all the rows of the tile
+ * that it meets; with a stride the rows of x, and those of w, fall into phases that do not meet.
+ * M * V accumulators, V inputs and one weight have to fit in the registers.  Where P and Q are no
+ * multiples of the tile the last ones overlap those before: they come out the same again.
  */
 #if FC_ISA_TILE_M == 8 /* 32 registers */
 #define FC_DEPTHWISE_V 4
@@ -47,7 +47,8 @@ FC_INLINE void FN(fc_depthwise_row)(const int m0, const int m1, const int V, con
 /* M - 1 <= R / stride */
 FC_INLINE void FN(fc_depthwise_tile)(const int M, const int V, const ptrdiff_t stride,
                                      const ptrdiff_t step, const ptrdiff_t R, const ptrdiff_t S,
-                                     const FC_T *const *x, ptrdiff_t q, const int32_t *at, const FC_T *w, FC_T bias,
+                                     const FC_T *const *x, ptrdiff_t q, const int32_t *at,
+                                     const FC_T *w, FC_T bias,
                                      FC_T *restrict y, ptrdiff_t y_pitch, ptrdiff_t Q) {
   vec acc[4][4];
 #pragma GCC unroll 4
@@ -92,15 +93,16 @@ FC_INLINE void FN(fc_depthwise_tile)(const int M, const int V, const ptrdiff_t s
 }
 
 FC_INLINE void FN(fc_depthwise_rows)(const int M, const int V, const ptrdiff_t stride,
-                                     const ptrdiff_t step, const ptrdiff_t R, const ptrdiff_t S, ptrdiff_t P, ptrdiff_t Q,
+                                     const ptrdiff_t step, const ptrdiff_t R, const ptrdiff_t S,
+                                     ptrdiff_t P, ptrdiff_t Q,
                                      const FC_T *const *x, const int32_t *at, const FC_T *w,
                                      FC_T bias, FC_T *y, ptrdiff_t y_pitch) {
   for (ptrdiff_t p = 0; p < P; p += M) {
     if (p > P - M) p = P - M;
     ptrdiff_t q = 0;
 #define FC_COLUMNS(V)                                                                            \
-  FN(fc_depthwise_tile)(M, V, stride, step, R, S, x + p * stride, q, at, w, bias, y + p * y_pitch,     \
-                        y_pitch, Q)
+  FN(fc_depthwise_tile)(M, V, stride, step, R, S, x + p * stride, q, at, w, bias,                \
+                        y + p * y_pitch, y_pitch, Q)
     for (; Q - q >= V * VL; q += V * VL) FC_COLUMNS(V);
     for (; Q - q > VL; q += 2 * VL) {
       if (q > Q - 2 * VL && q) q = Q - 2 * VL;
