@@ -4,7 +4,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-LIMIT = 1_100_000
+LIMIT = 1_200_000
 
 path = Path(sys.argv[1])
 with zipfile.ZipFile(path) as wheel:
