@@ -68,15 +68,20 @@ def test_form_with_inputs_of_any_strides(form, op, spec, memory, rng):
     check(row, spec, inputs, call(row, spec, tuple(given)), length=0)
 
 
-@pytest.mark.parametrize("op, spec", cases(few))
-def test_bits_do_not_depend_on_threads(form, op, spec, rng):
-    inputs = operands(op, spec, rng)
+def same_on_threads(op, form, spec, inputs):
+    """The result, which has to be the same bits on one, two and three threads."""
     results = []
     for threads in (1, 2, 3):
         with fc.using(num_threads=threads):
             results.append(call(row_of(op, form), spec, inputs)[0])
     for other in results[1:]:
         np.testing.assert_array_equal(results[0], other)
+    return results[0]
+
+
+@pytest.mark.parametrize("op, spec", cases(few))
+def test_bits_do_not_depend_on_threads(form, op, spec, rng):
+    same_on_threads(op, form, spec, operands(op, spec, rng))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -85,17 +90,12 @@ def test_bits_of_large_sums_do_not_depend_on_threads(form, op, dtype, rng):
     """Enough work for several threads, several blocks of channels, filters and pixels."""
     spec = helpers.conv_spec((2, 70, 19, 17), (83, 70, 3, 3), 1, 1, 1, 1, dtype)
     inputs = operands(op, spec, rng)
-    results = []
-    for threads in (1, 2, 3):
-        with fc.using(num_threads=threads):
-            results.append(call(row_of(op, form), spec, inputs)[0])
-    for other in results[1:]:
-        np.testing.assert_array_equal(results[0], other)
+    result = same_on_threads(op, form, spec, inputs)
     double = [a.astype(np.float64) for a in inputs]
     if op == "conv2d_input":
         double.reverse()  # the baseline takes the weight first
     desired = getattr(baselines, op)(spec, *double)
-    assert_close(results[0], desired.astype(dtype), length=helpers.length(op, spec))
+    assert_close(result, desired.astype(dtype), length=helpers.length(op, spec))
 
 
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])

@@ -13,7 +13,6 @@ from fastconv.registry import Cost
 
 # as the drivers number them (_conv.pyx)
 FORMS = {"rows": 0, "lanes": 1, "patches": 2, "panels": 3}
-_NAMES = tuple(FORMS)
 _METHODS = {
     "direct": ("panels", "rows", "lanes"),
     "pointwise": ("panels", "rows"),
@@ -67,10 +66,9 @@ class _Job:
             self.rows, self.cols = spec.H, spec.W
         self.depth = self.C * spec.R * spec.S
         self.flops = 2 * spec.N * groups * self.K * self.depth * spec.P * spec.Q
-        self.read = spec.N * groups * self.C * spec.H * spec.W
+        image = spec.P * spec.Q if op == "conv2d_input" else spec.H * spec.W
+        self.read = spec.N * groups * self.C * image
         self.made = spec.N * groups * self.K * self.rows * self.cols
-        if op == "conv2d_input":
-            self.read = spec.N * spec.K * spec.P * spec.Q
 
     @property
     def staging(self):
