@@ -132,15 +132,16 @@ FC_INLINE void FN(fc_winograd_input)(const int m, ptrdiff_t tiles, const FC_T *r
     for (int i = 0; i < m + 2; ++i) d[i] = load(x + at[i] + col * x_col);
     FN(fc_winograd_b)(m, d, down + col * (m + 2));
   }
-  for (ptrdiff_t tile = 0; tile < tiles; ++tile, v += v_tile)
-    for (int i = 0; i < m + 2; ++i) {
+  /* row by row: stores go to n places at a time, not to n x n, which is more pages than processors
+   * keep the translations of */
+  for (int i = 0; i < m + 2; ++i, v += (m + 2) * v_pitch)
+    for (ptrdiff_t tile = 0; tile < tiles; ++tile) {
       vec d[6], across[6];
 #pragma GCC unroll 6
       for (int j = 0; j < m + 2; ++j) d[j] = down[(tile * m + j) * (m + 2) + i];
       FN(fc_winograd_b)(m, d, across);
-      FC_T *row = v + i * (m + 2) * v_pitch;
 #pragma GCC unroll 6
-      for (int j = 0; j < m + 2; ++j) store(row + j * v_pitch, across[j]);
+      for (int j = 0; j < m + 2; ++j) store(v + j * v_pitch + tile * v_tile, across[j]);
     }
 }
 

@@ -1,14 +1,18 @@
 # Correlation with filters in the lanes (csrc/kernels/panel.h): included by _conv.pyx.
 #
 # A block of the input is staged row by row, or pixel by pixel where the channels are neighbours (NHWC),
-# or read where it lies; each panel of filters goes over its pixels, six at a time.  Sums over more
-# channels than a panel's weights in L1 allow wait in scratch as [panel][pixel][filter].
+# or read where it lies; each panel of filters goes over its pixels, six at a time.  Finished sums wait
+# as [pixel][filter] until there are enough to go into the output's planes; sums over more channels than
+# a panel's weights in L1 allow wait as [panel][pixel][filter] for the rest of the channels.
 
 cdef enum:
-    PANEL_DEPTH = 256           # most taps times channels of a block: its weights stay in L1 or L2
+    PANEL_DEPTH = 256           # most taps times channels of a block
+    PANEL_W_BYTES = 32768       # and of one panel's weights for them, which stay in L1
+    PANEL_GROUP = 48            # pixels that go into the output together: whole tiles, whole vectors
 
 cdef extern from *:
     """
+    #include <stdint.h>
     #include <unistd.h>
     /* bytes of a core's second-level cache, within what processors have; 512 KiB if unknown */
     static inline ptrdiff_t fc_second_level(void) {
@@ -19,13 +23,16 @@ cdef extern from *:
       if (size <= 0) size = 1 << 19;
       return size < 1 << 18 ? 1 << 18 : size > 1 << 21 ? 1 << 21 : size;
     }
-    /* brings what will be read soon into it */
-    static inline void fc_prefetch(const char *p, ptrdiff_t bytes) {
-      for (ptrdiff_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
+    /* Processors fetch by themselves what is read in order, but not from the next page: the first lines
+     * of each page from p on, a few at a time, for too many stop what is being computed. */
+    static inline void fc_open_pages(const char *p, ptrdiff_t bytes) {
+      const char *end = p + bytes;
+      for (p += -(uintptr_t)p % 4096; p < end; p += 4096)
+        for (int line = 0; line < 4; ++line) __builtin_prefetch(p + 64 * line, 0, 2);
     }
     """
     ptrdiff_t fc_second_level() nogil
-    void fc_prefetch(const char*, ptrdiff_t) nogil
+    void fc_open_pages(const char*, ptrdiff_t) nogil
 
 
 cdef ptrdiff_t panel_stage_bytes = fc_second_level() // 4   # staged input of one block
@@ -51,6 +58,11 @@ cdef inline void panel(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t de
         isa.f64.panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias, y, y_pitch)
 
 
+cdef inline ptrdiff_t panel_depth(ptrdiff_t width, size_t item_size) noexcept nogil:
+    """Most taps times channels that a panel of `width` filters sums at a time."""
+    return imin(PANEL_DEPTH, PANEL_W_BYTES // <ptrdiff_t>(width * item_size))
+
+
 cdef inline ptrdiff_t panel_start(const PanelPlan* plan, ptrdiff_t i) noexcept nogil:
     """First vector of filters of panel i: panels of nearly equal width."""
     return i * plan.n_v // plan.n_panels
@@ -60,7 +72,7 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
                       int threads) noexcept nogil:
     """Blocks and scratch; plan.x has its axes, strides and channels."""
     cdef Plan* xp = &plan.x
-    cdef ptrdiff_t width, rows, most, items, wanted, n_kb, block, reach
+    cdef ptrdiff_t width, rows, most, items, parts, n_kb, block, reach, per_row
     cdef double cost, least = 0
     plan.panel_v = isa.f32.panel_v if item_size == 4 else isa.f64.panel_v
     width = plan.panel_v * xp.lanes
@@ -68,7 +80,7 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
     xp.taps = xp.row.n_taps * xp.col.n_taps
     xp.depth = xp.taps * xp.ci
     # the order of the sums: it must not depend on anything but the filters
-    xp.cb = block_of(xp.ci, PANEL_DEPTH // imax(xp.taps, 1))
+    xp.cb = block_of(xp.ci, panel_depth(width, item_size) // imax(xp.taps, 1))
     xp.n_cb = ceil_div(xp.ci, xp.cb)
     plan.n_v = ceil_div(xp.co, xp.lanes)
     plan.n_panels = ceil_div(plan.n_v, plan.panel_v)
@@ -76,27 +88,35 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
     xp.class_taps = xp.col.n_taps
     xp.classes[0] = Columns(0, xp.col.n_out, 0, xp.col.n_taps, 0)
 
-    plan.in_place = xp.xc == 1 and reads_in_place(xp)
+    plan.in_place = reads_in_place(xp, item_size)
     plan.by_pixel = xp.xc == 1 and not plan.in_place
-    xp.qb = block_of(xp.col.n_out, COLUMN_BLOCK)
+    most = COLUMN_BLOCK
+    if plan.in_place:
+        most = imax(panel_stage_bytes // <ptrdiff_t>(item_size * xp.cb * xp.col.step),
+                    PANEL_GROUP)
+    xp.qb = block_of(xp.col.n_out, most)
+    if xp.qb < xp.col.n_out:
+        xp.qb = ceil_div(xp.qb, PANEL_GROUP) * PANEL_GROUP
     xp.n_qb = ceil_div(xp.col.n_out, xp.qb)
     xp.pb = 1
     lay_out_panels(plan)
-    most = panel_stage_bytes // <ptrdiff_t>(item_size * imax(xp.cb * xp.staged_row, 1))
+    reach = 0
+    per_row = item_size * imax(xp.cb * xp.staged_row, 1)
+    if plan.in_place:
+        per_row = item_size * xp.cb * xp.qb * xp.col.step
+    most = panel_stage_bytes // per_row
     if xp.row_side.by_tap:
-        reach = 0
         most //= imax(xp.row.n_taps, 1)
-    else:
+    elif not plan.in_place:
         reach = (xp.row.n_taps - 1) * xp.row.tap_step
         most = (most - reach) // xp.row.step
-    if plan.in_place:
-        most = xp.row.n_out
     # rows of a block and panels of a block: whatever stages the fewest rows
     for n_kb in range(1, plan.n_panels + 1):
         block = ceil_div(plan.n_panels, n_kb)
-        rows = panel_y_bytes // <ptrdiff_t>(
-            item_size * xp.qb * width * (1 if xp.n_cb == 1 else block))
-        rows = block_of(xp.row.n_out, imin(rows, most))
+        rows = most
+        if xp.n_cb > 1:
+            rows = imin(rows, panel_y_bytes // <ptrdiff_t>(item_size * xp.qb * width * block))
+        rows = block_of(xp.row.n_out, rows)
         cost = <double>n_kb * (rows * xp.row.step + reach) / rows
         if n_kb == 1 or cost < least:
             least, plan.block, xp.pb = cost, block, rows
@@ -104,11 +124,19 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
             break
     if threads > 1:     # enough blocks for them
         items = xp.images * xp.groups * xp.n_qb
-        wanted = ceil_div(4 * threads, imax(items * ceil_div(plan.n_panels, plan.block), 1))
-        xp.pb = block_of(xp.row.n_out, imin(xp.pb, ceil_div(xp.row.n_out, wanted)))
+        # where there are more weights than inputs each thread reads its own; then staging, which each
+        # of them repeats, is worth no more blocks than threads
+        if xp.co * xp.taps > xp.images * xp.row.n_in * xp.col.n_in:
+            parts = ceil_div(threads if not plan.in_place else 2 * threads,
+                             items * ceil_div(xp.row.n_out, xp.pb))
+            plan.block = imin(plan.block, ceil_div(plan.n_panels, parts))
+        items *= ceil_div(plan.n_panels, plan.block)
+        parts = ceil_div(2 * threads if plan.block < plan.n_panels else 4 * threads, items)
+        if items * ceil_div(xp.row.n_out, xp.pb) < threads or plan.block == plan.n_panels:
+            xp.pb = block_of(xp.row.n_out, imin(xp.pb, ceil_div(xp.row.n_out, parts)))
         items *= ceil_div(xp.row.n_out, xp.pb)
-        wanted = ceil_div(4 * threads, imax(items, 1))
-        plan.block = imin(plan.block, ceil_div(plan.n_panels, wanted))
+        if items < threads:
+            plan.block = imin(plan.block, ceil_div(plan.n_panels, ceil_div(threads, items)))
     xp.n_pb = ceil_div(xp.row.n_out, xp.pb)
     plan.n_kb = ceil_div(plan.n_panels, plan.block)
     lay_out_panels(plan)
@@ -117,18 +145,27 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
 
     xp.n_vec = xp.pb * xp.qb
     xp.x_size = 0 if plan.in_place else rounded((xp.cb * xp.chan + 2 * xp.lanes) * item_size)
-    xp.y_size = rounded(xp.n_vec * width * item_size * (1 if xp.n_cb == 1 else plan.block))
+    xp.y_size = (imin(xp.n_vec, PANEL_GROUP + xp.lanes) if xp.n_cb == 1
+                 else xp.n_vec * plan.block)
+    xp.y_size = rounded(xp.y_size * width * item_size)
     xp.at_size = rounded(xp.n_vec * sizeof(int32_t))
     xp.scratch = (xp.x_size + xp.y_size + xp.at_size + plan.w_size
                   + rounded(xp.qb * xp.lanes * item_size))
 
 
-cdef inline bint reads_in_place(const Plan* xp) noexcept nogil:
-    """Whether no tap of any output lies in the padding, and offsets fit."""
+cdef inline bint reads_in_place(const Plan* xp, size_t item_size) noexcept nogil:
+    """Whether no tap of any output lies in the padding, and offsets fit.
+
+    Planes are read in place for 1x1 kernels alone, which see each pixel once, where an image stays in
+    the second-level cache and the same pixel's places in its planes share no more than a few sets.
+    """
     cdef ptrdiff_t last_h = (xp.row.start + (xp.row.n_out - 1) * xp.row.step
                              + (xp.row.n_taps - 1) * xp.row.tap_step)
     cdef ptrdiff_t last_w = (xp.col.start + (xp.col.n_out - 1) * xp.col.step
                              + (xp.col.n_taps - 1) * xp.col.tap_step)
+    if xp.xc != 1 and (xp.taps != 1 or xp.xw != 1 or xp.xc * item_size % 2048 == 0
+                       or xp.ci * xp.xc * <ptrdiff_t>item_size > fc_second_level() // 2):
+        return False
     return (xp.row.start >= 0 and xp.col.start >= 0 and xp.taps > 0
             and last_h < xp.row.n_in and last_w < xp.col.n_in
             and xp.xh > 0 and xp.xw > 0 and xp.xc > 0
@@ -217,36 +254,46 @@ cdef void panel_offsets(const PanelPlan* plan, ptrdiff_t channels, int32_t* off)
 
 cdef void panel_run(const fc_isa* isa, ptrdiff_t lanes, ptrdiff_t v, ptrdiff_t begin, ptrdiff_t end,
                     ptrdiff_t depth, const real* w, const real* x, const int32_t* off,
-                    const int32_t* at, const real* bias, real* y) noexcept nogil:
-    """One panel over the pixels from `begin` to `end`, in tiles of nearly equal height.
+                    const int32_t* at, const real* bias, real* y, const char* coming,
+                    ptrdiff_t ahead) noexcept nogil:
+    """One panel over the pixels from `begin` to `end`, in tiles of nearly equal height; y is the first's.
 
-    Meanwhile the weights behind the panel's, those of the next one, come closer.
+    `coming` will be read soon, `ahead` bytes of it for each pixel.
     """
-    cdef ptrdiff_t n = end - begin, count = ceil_div(n, FC_PANEL_M), width = v * lanes
-    cdef ptrdiff_t each, rest, m, ahead
-    cdef const char* coming = <const char*>(w + depth * width)
+    cdef ptrdiff_t n = end - begin, each, rest, m
     if n == 0:
         return
-    each, rest = n // count, n % count
-    ahead = ceil_div(depth * width * <ptrdiff_t>sizeof(real), count)
+    m = ceil_div(n, FC_PANEL_M)
+    each, rest = n // m, n % m
     while begin < end:
         m = each
         if rest > 0:
             m += 1
             rest -= 1
-        panel(isa, m, v, depth, w, width, x, off, at + begin, bias, y + begin * width, width)
+        panel(isa, m, v, depth, w, v * lanes, x, off, at + begin, bias, y, v * lanes)
+        fc_open_pages(coming, m * ahead)
+        coming += m * ahead
+        y += m * v * lanes
         begin += m
-        fc_prefetch(coming, ahead)
-        coming += ahead
 
 
 cdef void panel_rows(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrdiff_t p0,
-                     ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t channels, const real* w,
-                     const real* x, const int32_t* off, const int32_t* at, const real* bias,
-                     real* y) noexcept nogil:
-    """One panel over a block: rows that need the same row taps together, the others left out."""
+                     ptrdiff_t rows, ptrdiff_t q0, ptrdiff_t cols, ptrdiff_t channels,
+                     const real* w, const real* x, const int32_t* off, const int32_t* at,
+                     const real* bias, real* y, ptrdiff_t filters, real* run,
+                     real* to) noexcept nogil:
+    """One panel over a block: rows that need the same row taps together, the others left out.
+
+    Where `to` is given, its first filter's plane, the sums are finished and go there in groups, so that
+    memory takes them while the next ones are computed. What follows the weights is read next.
+    """
     cdef const Plan* xp = &plan.x
-    cdef ptrdiff_t p = 0, end, t0, t1, per_tap = channels * xp.col.n_taps
+    cdef ptrdiff_t p = 0, end, t0, t1, per_tap = channels * xp.col.n_taps, width = v * xp.lanes
+    cdef ptrdiff_t q, last = rows * cols, here, group = 0, stop
+    cdef const char* coming = <const char*>(w + xp.taps * channels * width)
+    cdef ptrdiff_t ahead = ceil_div(xp.taps * channels * width * <ptrdiff_t>sizeof(real),
+                                    imax(last, 1))
+    stop = last if to == NULL else first_group(plan, p0, q0, to)
     while p < rows:
         t0 = first_tap(&xp.row, p0 + p)
         t1 = imax(end_tap(&xp.row, p0 + p), t0)
@@ -254,43 +301,71 @@ cdef void panel_rows(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrd
         while (end < rows and first_tap(&xp.row, p0 + end) == t0
                and imax(end_tap(&xp.row, p0 + end), t0) == t1):
             end += 1
-        panel_run(isa, xp.lanes, v, p * cols, end * cols, (t1 - t0) * per_tap,
-                  w + t0 * per_tap * v * xp.lanes, x, off + t0 * per_tap, at, bias, y)
+        q = p * cols
+        while q < end * cols:
+            if last - stop < xp.lanes:
+                stop = last     # no group of a few pixels at the end
+            here = imin(end * cols, stop)
+            panel_run(isa, xp.lanes, v, q, here, (t1 - t0) * per_tap,
+                      w + t0 * per_tap * width, x, off + t0 * per_tap, at, bias,
+                      y + (q - group if xp.n_cb == 1 else q) * width, coming + q * ahead, ahead)
+            q = here
+            if q == stop and to != NULL:
+                emit_pixels(isa, plan, v, filters, p0, q0, cols, group, q,
+                            y if xp.n_cb == 1 else y + group * width, run, to)
+                group, stop = q, q + PANEL_GROUP
         p = end
 
 
-cdef void emit_panel(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrdiff_t filters,
-                     ptrdiff_t p0, ptrdiff_t rows, ptrdiff_t q0, ptrdiff_t cols, const real* y,
-                     real* run, real* to) noexcept nogil:
-    """A panel's results into the array; `to` is the image's plane of its first filter."""
+cdef inline bint is_flat(const PanelPlan* plan, ptrdiff_t cols) noexcept nogil:
+    """Whether a block's rows follow each other in the output."""
     cdef const Plan* xp = &plan.x
-    cdef ptrdiff_t lanes = xp.lanes, width = v * lanes, j, p, q, l, here
-    cdef ptrdiff_t oh = xp.oh * xp.row.out_step, ow = xp.ow * xp.col.out_step
-    cdef const real* from_row
-    cdef real* to_row
+    return xp.ow * xp.col.out_step == 1 and xp.oh * xp.row.out_step == cols
+
+
+cdef inline ptrdiff_t first_group(const PanelPlan* plan, ptrdiff_t p0, ptrdiff_t q0,
+                                  const real* to) noexcept nogil:
+    """Pixels of a block's first group: the next ones begin with a cache line of every plane."""
+    cdef const Plan* xp = &plan.x
     to += (xp.row.out_start + p0 * xp.row.out_step) * xp.oh
     to += (xp.col.out_start + q0 * xp.col.out_step) * xp.ow
-    if xp.oc == 1:      # NHWC: as it is
-        for p in range(rows):
-            for q in range(cols):
-                memcpy(to + p * oh + q * ow, y + (p * cols + q) * width, filters * sizeof(real))
-        return
-    for j in range(v):
-        here = imin(lanes, filters - j * lanes)
-        if ow == 1 and oh == cols:
-            scatter_lanes(isa, rows * cols, <int>here, y + j * lanes, width,
-                          to + j * lanes * xp.oc, xp.oc)
-            continue
-        for p in range(rows):
-            from_row = y + p * cols * width + j * lanes
-            to_row = to + j * lanes * xp.oc + p * oh
-            if ow == 1:
-                scatter_lanes(isa, cols, <int>here, from_row, width, to_row, xp.oc)
-                continue
-            scatter_lanes(isa, cols, <int>here, from_row, width, run, cols)
-            for l in range(here):
-                for q in range(cols):
-                    to_row[l * xp.oc + q * ow] = run[l * cols + q]
+    if xp.oc * <ptrdiff_t>sizeof(real) % CACHE_LINE:
+        return PANEL_GROUP
+    return PANEL_GROUP - <ptrdiff_t>(<size_t>to % CACHE_LINE) // <ptrdiff_t>sizeof(real)
+
+
+cdef void emit_pixels(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrdiff_t filters,
+                      ptrdiff_t p0, ptrdiff_t q0, ptrdiff_t cols, ptrdiff_t begin, ptrdiff_t end,
+                      real* y, real* run, real* to) noexcept nogil:
+    """A panel's sums of a block's pixels from `begin` to `end`, y, into the array."""
+    cdef const Plan* xp = &plan.x
+    cdef ptrdiff_t lanes = xp.lanes, width = v * lanes, j, q, l, here, count
+    cdef ptrdiff_t oh = xp.oh * xp.row.out_step, ow = xp.ow * xp.col.out_step
+    cdef real* to_row
+    activate(isa, xp.activation, (end - begin) * width, y)
+    to += (xp.row.out_start + p0 * xp.row.out_step) * xp.oh
+    to += (xp.col.out_start + q0 * xp.col.out_step) * xp.ow
+    if is_flat(plan, cols):
+        cols = end          # one long row
+    while begin < end:
+        count = imin(end, (begin // cols + 1) * cols) - begin
+        to_row = to + begin // cols * oh + begin % cols * ow
+        if xp.oc == 1:      # NHWC: as it is
+            for q in range(count):
+                memcpy(to_row + q * ow, y + q * width, filters * sizeof(real))
+        else:
+            for j in range(v):
+                here = imin(lanes, filters - j * lanes)
+                if ow == 1:
+                    scatter_lanes(isa, count, <int>here, y + j * lanes, width,
+                                  to_row + j * lanes * xp.oc, xp.oc)
+                    continue
+                scatter_lanes(isa, count, <int>here, y + j * lanes, width, run, count)
+                for l in range(here):
+                    for q in range(count):
+                        to_row[(j * lanes + l) * xp.oc + q * ow] = run[l * count + q]
+        y += count * width
+        begin += count
 
 
 cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
@@ -311,7 +386,7 @@ cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
     cdef ptrdiff_t p0 = pi * xp.pb, q0 = qi * xp.qb
     cdef ptrdiff_t rows = imin(xp.pb, xp.row.n_out - p0), cols = imin(xp.qb, xp.col.n_out - q0)
     cdef ptrdiff_t first = ki * plan.block, last = imin(first + plan.block, plan.n_panels)
-    cdef ptrdiff_t lanes = xp.lanes, ci, c0, channels, i, v0, v, p, q, filters
+    cdef ptrdiff_t lanes = xp.lanes, ci, c0, channels, i, v0, v, p, q
     cdef ptrdiff_t v_first = panel_start(plan, first)
     cdef const real* bias = <const real*>tables.bias + group * plan.n_v * lanes
     cdef const real* w = <const real*>tables.w
@@ -320,6 +395,7 @@ cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
     cdef const int32_t* off
     cdef bint packs = tables.as_given
     cdef real* y
+    cdef real* to
     for p in range(rows):
         for q in range(cols):
             at[p * cols + q] = <int32_t>(p * plan.at_row + q * plan.at_pixel)
@@ -348,13 +424,12 @@ cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
             else:
                 w_panel = w + lanes * xp.taps * (plan.n_v * (group * xp.ci + c0) + v0 * channels)
             y = ys if xp.n_cb == 1 else ys + (v0 - v_first) * lanes * rows * cols
-            panel_rows(isa, plan, v, p0, rows, cols, channels, w_panel, from_x, off, at,
-                       bias + v0 * lanes if ci == 0 else NULL, y)
+            to = NULL
             if ci == xp.n_cb - 1:
-                filters = imin(v * lanes, xp.co - v0 * lanes)
-                activate(isa, xp.activation, rows * cols * v * lanes, y)
-                emit_panel(isa, plan, v, filters, p0, rows, q0, cols, y, run,
-                           out + image * xp.on + (group * xp.co + v0 * lanes) * xp.oc)
+                to = out + image * xp.on + (group * xp.co + v0 * lanes) * xp.oc
+            panel_rows(isa, plan, v, p0, rows, q0, cols, channels, w_panel, from_x, off, at,
+                       bias + v0 * lanes if ci == 0 else NULL, y,
+                       imin(v * lanes, xp.co - v0 * lanes), run, to)
 
 
 cdef inline size_t panel_weight_size(const PanelPlan* plan, size_t item_size) noexcept nogil:
@@ -576,7 +651,7 @@ cdef void panel_weight_tiles(const fc_isa* isa, const PanelWeightPlan* plan, ptr
     cdef int32_t place[FC_PANEL_M]
     if channels < FC_PANEL_M and taps > 1:
         panel_run(isa, xp.lanes, v, 0, channels * taps, rows * cols, dy, xs, off, at,
-                  <const real*>NULL, sums)
+                  <const real*>NULL, sums, <const char*>NULL, 0)
         return
     for t in range(taps):
         r = t // xp.col.n_taps

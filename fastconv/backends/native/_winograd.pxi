@@ -13,8 +13,10 @@
 
 cdef enum:
     V_BYTES = 1572864           # transformed inputs of a block
-    V_MOST_BYTES = 5242880      # the same where many channels would leave few tiles
+    VZ_BYTES = 1310720          # with the products of a panel
+    V_MOST_BYTES = 5242880      # transformed inputs where many channels would leave few tiles
     FEW_TILES = 64              # below: reading the weights costs more than using them
+    STRIP_BYTES = 512           # a pixel of each tile of a strip: what is at work on it stays in L1
     WEIGHT_CHANNELS = 16        # channels of weights transformed at a time
 
 
@@ -120,11 +122,13 @@ cdef void winograd_plan(WinogradPlan* plan, const Geometry* g, int threads) noex
         plan.top, plan.left = g.top, g.left
     plan.tiles_h, plan.tiles_w = ceil_div(plan.out_h, plan.m), ceil_div(plan.out_w, plan.m)
     plan.tiles = plan.images * plan.tiles_h * plan.tiles_w
-    plan.n_strips = ceil_div(plan.tiles_w, FC_WINOGRAD_STRIP)
+    plan.n_strips = ceil_div(plan.tiles_w,
+                             imin(FC_WINOGRAD_STRIP, STRIP_BYTES // (plan.lanes * item)))
     plan.strip = ceil_div(plan.tiles_w, imax(plan.n_strips, 1))
     plan.v_tile = odd_lines(plan.vectors * plan.lanes, item)
     each = plan.n * plan.n * plan.v_tile * item
-    plan.block = imax(imax(V_BYTES // each, imin(V_MOST_BYTES // each, FEW_TILES)), 1)
+    plan.block = imin(V_BYTES // each, VZ_BYTES // (each + plan.n * plan.n * plan.panel * item))
+    plan.block = imax(imax(plan.block, imin(V_MOST_BYTES // each, FEW_TILES)), 1)
     plan.n_blocks = imax(ceil_div(plan.tiles, plan.block), 1)
     if plan.n_blocks > 1:       # as many for each thread
         plan.n_blocks = ceil_div(plan.n_blocks, threads) * threads
@@ -250,23 +254,30 @@ cdef void winograd_products(const fc_isa* isa, const WinogradPlan* plan, const r
                             real* z) noexcept nogil:
     """Z of some tiles and one panel."""
     cdef int32_t[6] at
-    cdef ptrdiff_t xi, block, k, t, left, rows, depth, i
+    cdef ptrdiff_t xi, k, t, left, rows, depth, i, ahead
+    cdef const char* coming
+    cdef ptrdiff_t most = panel_depth(plan.panel, sizeof(real))
     for i in range(6):
         at[i] = <int32_t>(i * plan.v_tile)
     for xi in range(plan.n * plan.n):
-        for block in range(ceil_div(plan.channels, DEPTH_BLOCK)):
-            k = block * DEPTH_BLOCK
-            depth = imin(plan.channels - k, DEPTH_BLOCK)
+        k = 0
+        while k < plan.channels:
+            depth = imin(plan.channels - k, most)
             t = 0
             left = ceil_div(tiles, FC_PANEL_M)
+            coming = <const char*>(u + (k + depth) * plan.panel)
+            ahead = ceil_div(depth * plan.panel * <ptrdiff_t>sizeof(real), imax(tiles, 1))
             while left:         # 13 tiles are 5 + 4 + 4: a short tile waits for its sums
                 rows = ceil_div(tiles - t, left)
                 winograd_panel(isa, rows, vectors, depth, u + k * plan.panel, plan.panel,
                                v + t * plan.v_tile + k, plan.off, at,
                                NULL if k else <const real*>plan.zeros,
                                z + t * plan.panel, plan.panel)
+                fc_open_pages(coming, rows * ahead)     # the next product's weights
+                coming += rows * ahead
                 t += rows
                 left -= 1
+            k += depth
         u += plan.u_pitch
         v += plan.v_pitch
         z += plan.z_pitch
@@ -364,7 +375,7 @@ cdef void winograd_block(const fc_isa* isa, const WinogradPlan* plan, ptrdiff_t 
 cdef int winograd_run(const fc_isa* isa, WinogradPlan* plan, real* unused, int threads) except -1:
     cdef ptrdiff_t items = plan.groups * plan.n_blocks, item, i, pieces
     cdef bint shared = threads > 1 and items < threads      # the threads go through a block together
-    cdef size_t off_size = rounded(DEPTH_BLOCK * sizeof(int32_t))
+    cdef size_t off_size = rounded(PANEL_DEPTH * sizeof(int32_t))
     cdef size_t head = off_size + rounded(plan.panel * sizeof(real))
     cdef size_t each = plan.z_size + plan.small_size
     cdef real* v
@@ -384,7 +395,7 @@ cdef int winograd_run(const fc_isa* isa, WinogradPlan* plan, real* unused, int t
     scratch += head
     cdef uint64_t mode = fc_float_mode(), before
     with nogil:
-        for i in range(DEPTH_BLOCK):
+        for i in range(PANEL_DEPTH):
             off[i] = <int32_t>i
         memset(<void*>plan.zeros, 0, plan.panel * sizeof(real))
         if threads == 1:

@@ -15,6 +15,8 @@ The constants are cycles, measured with AVX2 on float32.
 
 from math import ceil
 
+from fastconv.backends.native._costs import panel_depth
+
 # bound of the error, in units of that of a direct sum
 ERROR = {2: 4, 4: 16}
 # tiles allowed by `using(winograd=)`
@@ -29,9 +31,8 @@ READ, MADE, MADE_AT_ONCE = 9.0, 2.6, 10.0
 CACHED = 2**23
 # cycles round the sums of a register tile: its call, and its results to and from memory
 CALL = 60
-DEPTH_BLOCK = 256  # channels that it sums at a time
 # the tiles that the driver takes at a time (_winograd.pxi)
-V_BYTES, V_MOST_BYTES, FEW_TILES = 1572864, 5242880, 64
+V_BYTES, VZ_BYTES, V_MOST_BYTES, FEW_TILES = 1572864, 1310720, 5242880, 64
 PANEL_ROWS = 6  # tiles of a register tile
 FMA_LATENCY = 4  # in cycles, of which each has two
 TILE_SHARE = 0.92  # of its peak that the register tile reaches
@@ -61,7 +62,8 @@ def work(op, spec, m, tile):
     tiles = spec.N * ceil(rows / m) * ceil(cols / m)
     inputs, outputs = ceil(channels / lanes), ceil(filters / lanes)
     each = products * channels * item
-    block = max(V_BYTES // each, min(V_MOST_BYTES // each, FEW_TILES), 1)
+    block = min(V_BYTES // each, VZ_BYTES // (each + products * panel_v * lanes * item))
+    block = max(block, min(V_MOST_BYTES // each, FEW_TILES), 1)
     blocks = ceil(tiles / block) or 1
     weights = products * channels * outputs * lanes * item * spec.groups
     flops = 2 * products * tiles * channels * outputs * lanes * spec.groups
@@ -71,7 +73,7 @@ def work(op, spec, m, tile):
     rate = TILE_SHARE * 2 * lanes * sums / max(sums / 2, FMA_LATENCY)
     moved = spec.groups * tiles * products * (INPUT * inputs + OUTPUT * outputs)
     moved += spec.groups * PIXEL * spec.N * (spec.H * spec.W * inputs + spec.P * spec.Q * outputs)
-    panels, depths = ceil(outputs / panel_v), ceil(channels / DEPTH_BLOCK)
+    panels, depths = ceil(outputs / panel_v), ceil(channels / panel_depth(tile, item))
     moved += spec.groups * CALL * products * ceil(tiles / PANEL_ROWS) * panels * depths
     # few channels hide nothing of what goes to and from memory
     moved *= max(1, 2 * lanes / channels)
