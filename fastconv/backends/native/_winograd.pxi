@@ -13,10 +13,10 @@
 
 cdef enum:
     V_BYTES = 1572864           # transformed inputs of a block
-    VZ_BYTES = 1310720          # with the products of a panel
+    VZ_BYTES = 786432           # with the products of a panel
     V_MOST_BYTES = 5242880      # transformed inputs where many channels would leave few tiles
     FEW_TILES = 64              # below: reading the weights costs more than using them
-    STRIP_BYTES = 512           # a pixel of each tile of a strip: what is at work on it stays in L1
+    U_BYTES = 2097152           # unless they are few, and stay in a cache
     WEIGHT_CHANNELS = 16        # channels of weights transformed at a time
 
 
@@ -122,13 +122,14 @@ cdef void winograd_plan(WinogradPlan* plan, const Geometry* g, int threads) noex
         plan.top, plan.left = g.top, g.left
     plan.tiles_h, plan.tiles_w = ceil_div(plan.out_h, plan.m), ceil_div(plan.out_w, plan.m)
     plan.tiles = plan.images * plan.tiles_h * plan.tiles_w
-    plan.n_strips = ceil_div(plan.tiles_w,
-                             imin(FC_WINOGRAD_STRIP, STRIP_BYTES // (plan.lanes * item)))
+    plan.n_strips = ceil_div(plan.tiles_w, FC_WINOGRAD_STRIP)
     plan.strip = ceil_div(plan.tiles_w, imax(plan.n_strips, 1))
     plan.v_tile = odd_lines(plan.vectors * plan.lanes, item)
     each = plan.n * plan.n * plan.v_tile * item
     plan.block = imin(V_BYTES // each, VZ_BYTES // (each + plan.n * plan.n * plan.panel * item))
-    plan.block = imax(imax(plan.block, imin(V_MOST_BYTES // each, FEW_TILES)), 1)
+    if plan.groups * plan.panels * plan.u_size > U_BYTES:
+        plan.block = imax(plan.block, imin(V_MOST_BYTES // each, FEW_TILES))
+    plan.block = imax(plan.block, 1)
     plan.n_blocks = imax(ceil_div(plan.tiles, plan.block), 1)
     if plan.n_blocks > 1:       # as many for each thread
         plan.n_blocks = ceil_div(plan.n_blocks, threads) * threads

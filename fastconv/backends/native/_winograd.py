@@ -32,7 +32,7 @@ CACHED = 2**23
 # cycles round the sums of a register tile: its call, and its results to and from memory
 CALL = 60
 # the tiles that the driver takes at a time (_winograd.pxi)
-V_BYTES, VZ_BYTES, V_MOST_BYTES, FEW_TILES = 1572864, 1310720, 5242880, 64
+V_BYTES, VZ_BYTES, V_MOST_BYTES, FEW_TILES, U_BYTES = 1572864, 786432, 5242880, 64, 2**21
 PANEL_ROWS = 6  # tiles of a register tile
 FMA_LATENCY = 4  # in cycles, of which each has two
 TILE_SHARE = 0.92  # of its peak that the register tile reaches
@@ -63,9 +63,10 @@ def work(op, spec, m, tile):
     inputs, outputs = ceil(channels / lanes), ceil(filters / lanes)
     each = products * channels * item
     block = min(V_BYTES // each, VZ_BYTES // (each + products * panel_v * lanes * item))
-    block = max(block, min(V_MOST_BYTES // each, FEW_TILES), 1)
-    blocks = ceil(tiles / block) or 1
     weights = products * channels * outputs * lanes * item * spec.groups
+    if weights > U_BYTES:
+        block = max(block, min(V_MOST_BYTES // each, FEW_TILES))
+    blocks = ceil(tiles / max(block, 1)) or 1
     flops = 2 * products * tiles * channels * outputs * lanes * spec.groups
     # a register tile that is not full waits for its sums
     tall = min(PANEL_ROWS, ceil(tiles / ceil(tiles / PANEL_ROWS))) if tiles else 1
