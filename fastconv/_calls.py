@@ -37,8 +37,8 @@ def keep(
     row: registry.Impl,
     spec: Any,
     chosen_in: tuple,
-    arrays: tuple,
-    arguments: tuple,
+    made: tuple,
+    y: Any,
     *rest: Any,
 ) -> None:
     """Prepare a call for the next time.
@@ -51,22 +51,18 @@ def keep(
     spec : ConvSpec or PoolSpec
     chosen_in : tuple
         The `state` before it was chosen.
-    arrays : tuple
-        Image, weight (None for a packed one) and result, as the caller gave them.
-    arguments : tuple
-        All others, as `Calls.run` is given them.
+    made : tuple
+        The call, as `Calls.run` is given it.
+    y : array
+        Its result.
     *rest
         What the row's `prepare` needs beside spec, settings, image and result.
     """
-    if row.prepare is None:
-        return
-    x, weight, y = arrays
-    if spec.dtype is not getattr(x, "dtype", None):
+    x = made[0]
+    if row.prepare is None or spec.dtype is not getattr(x, "dtype", None):
         return
     if holder._calls is None:
         from fastconv.backends.native._dispatch import Calls
 
         holder._calls = Calls()
-    holder._calls.keep(
-        lambda: row.prepare(spec, chosen_in[0], x, y, *rest), *chosen_in, x, weight, y, arguments
-    )
+    holder._calls.keep(made, y, *chosen_in, lambda: row.prepare(spec, chosen_in[0], x, y, *rest))

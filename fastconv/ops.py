@@ -146,10 +146,23 @@ def conv2d(
         packed, plain, kept = weight, None, weight
     else:
         packed, plain, kept = None, weight, _calls.conv2d
-    arguments = stride, padding, dilation, groups, layout, activation, method, backend
+    made = (
+        input,
+        plain,
+        bias,
+        out,
+        stride,
+        padding,
+        dilation,
+        groups,
+        layout,
+        activation,
+        method,
+        backend,
+    )
     calls = kept._calls
     if calls is not None:
-        y = calls.run(input, plain, bias, out, arguments)
+        y = calls.run(made)
         if y is not None:
             return y
     state = _calls.state()
@@ -181,8 +194,8 @@ def conv2d(
         impl,
         spec,
         state,
-        (input, plain, y),
-        arguments,
+        made,
+        y,
         layout,
         None if kept is _calls.conv2d else w,
         packed,
@@ -550,10 +563,23 @@ def _extreme_pool(
     backend,
     out,
 ):
-    arguments = op, kernel_size, stride, padding, dilation, ceil_mode, layout, backend
+    made = (
+        input,
+        None,
+        None,
+        out,
+        op,
+        kernel_size,
+        stride,
+        padding,
+        dilation,
+        ceil_mode,
+        layout,
+        backend,
+    )
     calls = _calls.pool._calls
     if calls is not None and not return_indices:
-        y = calls.run(input, None, None, out, arguments)
+        y = calls.run(made)
         if y is not None:
             return y
     state = _calls.state()
@@ -569,7 +595,7 @@ def _extreme_pool(
     impl.run(spec, x, result.array, indices)
     y = result.finish()
     if not return_indices:
-        _calls.keep(_calls.pool, impl, spec, state, (input, None, y), arguments, layout)
+        _calls.keep(_calls.pool, impl, spec, state, made, y, layout)
         return y
     if layout == "NHWC":
         indices = indices.transpose(0, 2, 3, 1)
@@ -628,7 +654,11 @@ def avg_pool2d(
             [ 6.3333, 11.    ,  6.    ],
             [ 4.5   ,  7.5   ,  4.    ]]])
     """
-    arguments = (
+    made = (
+        input,
+        None,
+        None,
+        out,
         "avg_pool2d",
         kernel_size,
         stride,
@@ -641,7 +671,7 @@ def avg_pool2d(
     )
     calls = _calls.pool._calls
     if calls is not None:
-        y = calls.run(input, None, None, out, arguments)
+        y = calls.run(made)
         if y is not None:
             return y
     state = _calls.state()
@@ -664,7 +694,7 @@ def avg_pool2d(
     result = Result(spec.output_shape, dtype, out, target, (x,), has_batch, layout)
     impl.run(spec, x, result.array)
     y = result.finish()
-    _calls.keep(_calls.pool, impl, spec, state, (input, None, y), arguments, layout)
+    _calls.keep(_calls.pool, impl, spec, state, made, y, layout)
     return y
 
 

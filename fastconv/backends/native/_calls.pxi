@@ -4,6 +4,7 @@ cimport cython
 
 cdef enum:
     MOST = 256      # calls that a table keeps, each with some kilobytes of its own
+    ARRAYS = 4      # arguments of a call that are arrays: the first ones
 
 cdef object _ndarray = ndarray, _float32 = FLOAT32, _float64 = FLOAT64
 cdef object _override = config._overrides.get
@@ -31,18 +32,19 @@ cdef bint same_number(a, b) except -1:
     if type(a) is not type(b):
         return False
     if type(a) is tuple:
-        return same_numbers(<tuple>a, <tuple>b)
+        return same_numbers(<tuple>a, 0, <tuple>b)
     return a == b
 
 
-cdef bint same_numbers(tuple a, tuple b) except -1:
-    cdef Py_ssize_t i
+cdef bint same_numbers(tuple a, Py_ssize_t first, tuple b) except -1:
+    """Whether a[first:] is b."""
+    cdef Py_ssize_t i, n = PyTuple_Size(b)
     cdef PyObject* of_a
     cdef PyObject* of_b
-    if PyTuple_Size(a) != PyTuple_Size(b):
+    if PyTuple_Size(a) != first + n:
         return False
-    for i in range(PyTuple_Size(a)):
-        of_a, of_b = PyTuple_GetItem(a, i), PyTuple_GetItem(b, i)
+    for i in range(n):
+        of_a, of_b = PyTuple_GetItem(a, first + i), PyTuple_GetItem(b, i)
         if of_a != of_b and not same_number(<object>of_a, <object>of_b):
             return False
     return True
@@ -66,30 +68,33 @@ cdef class Calls:
     cdef Py_ssize_t count
 
     cdef Call find(self, const View* x, const Py_ssize_t* weight, settings, generation,
-                   tuple arguments):
+                   tuple made):
         cdef Call call = self.first
         while call is not None:
             if (is_like(x, &call.x) and same(weight, call.weight) and call.settings is settings
                     and call.generation is generation
-                    and same_numbers(arguments, call.arguments)):
+                    and same_numbers(made, ARRAYS, call.arguments)):
                 return call
             call = call.next
         return None
 
-    @cython.binding(False)      # else each call makes a tuple and a dict
-    def run(self, x, weight, bias, out, tuple arguments):
+    @cython.binding(False)
+    def run(self, tuple made, /):   # of one argument: any other way it would be put into a tuple
         """What the operation returns; None where it is to go the long way.
 
         Parameters
         ----------
-        x, weight, bias, out
-            The arrays; None for one that is not given, or packed.
-        arguments : tuple
-            All others.
+        made : tuple
+            The call: its image, weight, bias and `out`, None for one that is not given or packed;
+            then all other arguments.
         """
         cdef View x_view, w_view
         cdef Call call
         cdef PyObject* process
+        if PyTuple_Size(made) < ARRAYS:
+            raise ValueError(f"made: expected at least {ARRAYS} arguments, got {len(made)}")
+        x, weight = <object>PyTuple_GetItem(made, 0), <object>PyTuple_GetItem(made, 1)
+        bias, out = <object>PyTuple_GetItem(made, 2), <object>PyTuple_GetItem(made, 3)
         if type(x) is not _ndarray:
             return None
         dtype = x.dtype
@@ -116,13 +121,13 @@ cdef class Calls:
             if settings is None:
                 return None
         call = self.find(&x_view, w_view.shape, settings,
-                         <object>PyDict_GetItem(_registry, "_generation"), arguments)
+                         <object>PyDict_GetItem(_registry, "_generation"), made)
         if call is None:
             return None
         return call.run(&x_view, &w_view if weight is not None else NULL, bias, out)
 
-    def keep(self, prepare, settings, generation, x, weight, out, tuple arguments):
-        """Keep what `prepare()` gives for calls that are like this one, if it can be known again.
+    def keep(self, tuple made, y, settings, generation, prepare):
+        """Keep what `prepare()` gives for calls like this one, which gave y, if there can be such.
 
         Where it gives None they go the long way, and nothing is prepared for them once more.
         """
@@ -130,13 +135,17 @@ cdef class Calls:
         cdef Py_ssize_t w_shape[4]
         cdef Call call
         cdef int i
-        if type(x) is not _ndarray or not is_number(arguments) or not out.flags.c_contiguous:
-            return      # elements of `out` might share memory
-        dtype = x.dtype
-        if (dtype is not _float32 and dtype is not _float64) or not is_plain(out, dtype):
+        cdef tuple arguments = made[ARRAYS:]
+        x, weight = made[0], made[1]
+        if type(x) is not _ndarray or not is_number(arguments):
             return
+        dtype = x.dtype
+        if (dtype is not _float32 and dtype is not _float64) or not is_plain(y, dtype):
+            return
+        if not y.flags.c_contiguous:
+            return      # its elements might share memory
         look_at(x, &x_view)
-        look_at(out, &out_view)
+        look_at(y, &out_view)
         if x_view.axes != 4 or out_view.axes != 4:
             return
         w_shape[0] = w_shape[1] = w_shape[2] = w_shape[3] = 0
@@ -145,7 +154,7 @@ cdef class Calls:
                 return
             for i in range(4):
                 w_shape[i] = weight.shape[i]
-        if self.find(&x_view, w_shape, settings, generation, arguments) is not None:
+        if self.find(&x_view, w_shape, settings, generation, made) is not None:
             return
         call = prepare()
         if call is None:
