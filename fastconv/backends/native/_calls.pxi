@@ -79,7 +79,7 @@ cdef class Calls:
         return None
 
     @cython.binding(False)
-    def run(self, tuple made, /):   # of one argument: any other way it would be put into a tuple
+    def run(self, tuple made not None, /):   # of one argument: any other way it would be put into a tuple
         """What the operation returns; None where it is to go the long way.
 
         Parameters
@@ -90,7 +90,6 @@ cdef class Calls:
         """
         cdef View x_view, w_view
         cdef Call call
-        cdef PyObject* process
         if PyTuple_Size(made) < ARRAYS:
             raise ValueError(f"made: expected at least {ARRAYS} arguments, got {len(made)}")
         x, weight = <object>PyTuple_GetItem(made, 0), <object>PyTuple_GetItem(made, 1)
@@ -113,20 +112,19 @@ cdef class Calls:
             if w_view.axes != 4:
                 return None
         # `config.current()`, without a frame of Python's
-        process = PyDict_GetItem(_config, "_process")
-        if process == NULL or _override() is not None:
-            settings = config.current()
+        if _override() is None:
+            settings = <object>PyDict_GetItem(_config, "_process")
         else:
-            settings = <object>process
-            if settings is None:
-                return None
+            settings = config.current()
+        if settings is None:    # the environment was not read yet
+            return None
         call = self.find(&x_view, w_view.shape, settings,
                          <object>PyDict_GetItem(_registry, "_generation"), made)
         if call is None:
             return None
         return call.run(&x_view, &w_view if weight is not None else NULL, bias, out)
 
-    def keep(self, tuple made, y, settings, generation, prepare):
+    def keep(self, tuple made not None, y, settings, generation, prepare):
         """Keep what `prepare()` gives for calls like this one, which gave y, if there can be such.
 
         Where it gives None they go the long way, and nothing is prepared for them once more.

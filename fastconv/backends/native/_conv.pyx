@@ -89,8 +89,7 @@ cdef class Workspace:
         return self.memory + (-<size_t>self.memory) % CACHE_LINE
 
 
-# The last one given back comes first. Calls of any thread take and give under the GIL, which no
-# call of Python's lets go in between.
+# A stack. Calls of any thread push and pop under the GIL, which nothing lets go in between.
 cdef Workspace _kept = None
 cdef int _n_kept = 0
 
