@@ -25,8 +25,8 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from fastconv.backends.native._dispatch cimport (
-    Call, FC_PANEL_M, FC_WINOGRAD_STRIP, fc_float_mode, fc_flush_denormals, fc_isa, fc_set_float_mode,
-    isa_table)
+    Call, FC_PANEL_M, FC_WINOGRAD_STRIP, fc_float_mode, fc_flush_denormals, fc_isa,
+    fc_set_float_mode, isa_table)
 from fastconv.backends.native._views cimport View, is_contiguous, is_like, look_at, overlap
 
 cdef extern from *:
