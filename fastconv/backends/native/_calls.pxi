@@ -54,7 +54,7 @@ cdef class Call:
     """One that goes the long way; those of the drivers run."""
 
     cdef object run(self, const View* x, const View* w, bias, out):
-        """The result, in `out` or a new array; None where an array is not as it was: nothing is done.
+        """The result, in `out` or a new array; None, with nothing done, if an array differs.
 
         x has the shape and strides that it had, w (NULL for a packed one) its shape.
         """
@@ -78,8 +78,8 @@ cdef class Calls:
             call = call.next
         return None
 
-    @cython.binding(False)
-    def run(self, tuple made not None, /):   # of one argument: any other way it would be put into a tuple
+    @cython.binding(False)      # and one argument: else each call makes another tuple
+    def run(self, tuple made not None, /):
         """What the operation returns; None where it is to go the long way.
 
         Parameters
