@@ -72,6 +72,7 @@ setup(
             "cdivision": True,
             "initializedcheck": False,
             "embedsignature": True,
+            "auto_pickle": False,  # nothing here is worth more than being made again
             "freethreading_compatible": False,
         },
     ),

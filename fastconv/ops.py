@@ -142,19 +142,30 @@ def conv2d(
            [67., 77., 33.],
            [23., 26.,  9.]])
     """
-    packed = weight if type(weight) is PackedConv2d else None
-    if packed is None:
-        calls, arrays = _calls.conv2d, (input, weight, bias, out)
-        shape = weight.shape if type(weight) is np.ndarray else None
+    if type(weight) is PackedConv2d:
+        packed, plain, kept = weight, None, weight
     else:
-        calls, arrays = packed._calls, (input, packed._array, bias, out)
-        shape = None
-    numbers = stride, padding, dilation, groups
-    key, call = calls.find(arrays, shape, numbers, (layout, activation, method, backend))
-    if call is not None:
-        y = call.run(*arrays)
+        packed, plain, kept = None, weight, _calls.conv2d
+    made = (
+        input,
+        plain,
+        bias,
+        out,
+        stride,
+        padding,
+        dilation,
+        groups,
+        layout,
+        activation,
+        method,
+        backend,
+    )
+    calls = kept._calls
+    if calls is not None:
+        y = calls.run(made)
         if y is not None:
             return y
+    state = _calls.state()
     x = as_array("input", input)
     w = as_array("weight", weight) if packed is None else packed._array
     given = (x, w) if bias is None else (x, w, as_array("bias", bias))
@@ -178,8 +189,18 @@ def conv2d(
     else:
         impl.run(spec, x, w, b, result.array, activation, packed=packed)
     y = result.finish()
-    if key is not None:
-        calls.keep(key, call, impl, spec, (input, y), layout, packed, activation)
+    _calls.keep(
+        kept,
+        impl,
+        spec,
+        state,
+        made,
+        y,
+        layout,
+        None if kept is _calls.conv2d else w,
+        packed,
+        activation,
+    )
     return y
 
 
@@ -542,15 +563,26 @@ def _extreme_pool(
     backend,
     out,
 ):
-    key = None
-    if not return_indices:
-        numbers = kernel_size, stride, padding, dilation
-        names = op, ceil_mode, layout, backend
-        key, call = _calls.pool.find((input, out), None, numbers, names)
-        if call is not None:
-            y = call.run(input, out)
-            if y is not None:
-                return y
+    made = (
+        input,
+        None,
+        None,
+        out,
+        op,
+        kernel_size,
+        stride,
+        padding,
+        dilation,
+        ceil_mode,
+        layout,
+        backend,
+    )
+    calls = _calls.pool._calls
+    if calls is not None and not return_indices:
+        y = calls.run(made)
+        if y is not None:
+            return y
+    state = _calls.state()
     x = as_array("input", input)
     dtype, _ = dtypes(x)
     target = x.dtype if x.dtype.isnative else x.dtype.newbyteorder("=")
@@ -562,9 +594,8 @@ def _extreme_pool(
     indices = np.empty(spec.output_shape, np.int64) if return_indices else None
     impl.run(spec, x, result.array, indices)
     y = result.finish()
-    if key is not None:
-        _calls.pool.keep(key, call, impl, spec, (input, y), layout)
     if not return_indices:
+        _calls.keep(_calls.pool, impl, spec, state, made, y, layout)
         return y
     if layout == "NHWC":
         indices = indices.transpose(0, 2, 3, 1)
@@ -623,13 +654,27 @@ def avg_pool2d(
             [ 6.3333, 11.    ,  6.    ],
             [ 4.5   ,  7.5   ,  4.    ]]])
     """
-    numbers = kernel_size, stride, padding, divisor_override
-    names = "avg_pool2d", ceil_mode, count_include_pad, layout, backend
-    key, call = _calls.pool.find((input, out), None, numbers, names)
-    if call is not None:
-        y = call.run(input, out)
+    made = (
+        input,
+        None,
+        None,
+        out,
+        "avg_pool2d",
+        kernel_size,
+        stride,
+        padding,
+        ceil_mode,
+        count_include_pad,
+        divisor_override,
+        layout,
+        backend,
+    )
+    calls = _calls.pool._calls
+    if calls is not None:
+        y = calls.run(made)
         if y is not None:
             return y
+    state = _calls.state()
     x = as_array("input", input)
     dtype, target = dtypes(x)
     x, has_batch = batched("input", x, layout)
@@ -649,8 +694,7 @@ def avg_pool2d(
     result = Result(spec.output_shape, dtype, out, target, (x,), has_batch, layout)
     impl.run(spec, x, result.array)
     y = result.finish()
-    if key is not None:
-        _calls.pool.keep(key, call, impl, spec, (input, y), layout)
+    _calls.keep(_calls.pool, impl, spec, state, made, y, layout)
     return y
 
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from fastconv import registry
 from fastconv._arrays import as_array, converted, dtypes
-from fastconv._calls import Calls
 from fastconv.config import BACKENDS, METHODS
 from fastconv.spec import conv_spec, pair, shape_of
 
@@ -45,7 +44,7 @@ class PackedConv2d:
         self._array = array
         self._converted: dict[np.dtype, np.ndarray] = {}
         self._buffers: dict[tuple, Any] = {}
-        self._calls = Calls()
+        self._calls: Any = None  # see `fastconv._calls`
         self._lock = threading.Lock()
 
     @property

@@ -13,8 +13,7 @@ from fastconv.spec import conv_spec
 
 @pytest.fixture(autouse=True)
 def forgotten():
-    _calls.conv2d.clear()
-    _calls.pool.clear()
+    _calls.conv2d._calls = _calls.pool._calls = None
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def rng(request):
 def long_way(call):
     """The result of a call, or the error's type and message, with nothing remembered."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_calls.Calls, "find", lambda self, *arguments: (None, None))
+        patch.setattr(registry, "_generation", object())  # none that a call was kept in
         return outcome(call)
 
 
@@ -287,7 +286,7 @@ def test_pools_again(rng, op, arguments, layout, dtype):
             out = np.full_like(found, 7)
             assert pool(x, *arguments, layout=layout, out=out, **options) is out
             check_same(out, found)
-    assert len(_calls.pool) >= len(more) - 1
+    assert len(_calls.pool._calls) >= len(more)
 
 
 def test_pools_raise_as_before(rng):
@@ -393,7 +392,8 @@ def test_one_call_from_many_threads(rng):
             if (fc.max_pool2d(images[i], 2) != pooled[i]).any():
                 wrong.append(i)
             if i == 0:
-                _calls.conv2d.clear()
+                _calls.conv2d._calls.clear()
+                packed._calls.clear()
                 fc.set_num_threads(fc.config.current().num_threads)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(len(images))]
@@ -404,15 +404,17 @@ def test_one_call_from_many_threads(rng):
     assert not wrong
 
 
-def test_no_more_calls_are_kept_than_the_bound(rng, monkeypatch):
-    monkeypatch.setattr(_calls, "MOST", 4)
-    w = draw(rng, 2, 1, 3, 3)
+def test_no_more_calls_are_kept_than_the_bound(rng):
+    w = draw(rng, 2, 2, 3, 3)
     packed = fc.pack_conv2d(w)
-    for side in range(3, 20):
-        x = draw(rng, 1, 1, side, side)
-        fc.conv2d(x, w), fc.conv2d(x, packed), fc.max_pool2d(x, 2)
-        assert len(_calls.conv2d) <= 4 and len(packed._calls) <= 4 and len(_calls.pool) <= 4
-    assert len(_calls.conv2d) == 1 and len(packed._calls) == 1
+    most = 256
+    for n in range(most + 3):
+        x = draw(rng, 1, 2, 3 + n % 20, 3 + n // 20)
+        y = fc.conv2d(x, w)
+        check_same(fc.conv2d(x, packed), y)
+        fc.max_pool2d(x, 2)
+        for table in (_calls.conv2d._calls, packed._calls, _calls.pool._calls):
+            assert len(table) == n % most + 1
 
 
 def test_layers_in_evaluation_mode(rng):
@@ -445,26 +447,169 @@ def test_packed_tiles_serve_any_size_of_the_input(rng, method, dtype):
 def test_nothing_is_read_where_arrays_are_not_as_they_were(rng):
     """The compiled side looks for itself."""
     x, w, b = operands(rng)
-    fc.conv2d(x, w, b), fc.conv2d(x, w, b)
-    (call,) = _calls.conv2d.values()
-    assert call.run(x, w, b, None) is not None
+    packed = fc.pack_conv2d(w)
+    arguments = 1, 0, 1, 1, "NCHW", None, "auto", None
+    fc.conv2d(x, w, b), fc.conv2d(x, packed, b)
     out = np.empty((1, 5, 7, 8), np.float32)
-    for arrays in (
-        (x[:, :5], w, b, None),
-        (x.astype(np.float64), w, b, None),
-        (x[0], w, b, None),
-        (x, w[:4], b, None),
-        (x, w.swapaxes(2, 3), b, None),
-        (x, w, b[:4], None),
-        (x, w, b[::-1], None),
-        (x, w, b, out[:, :4]),
-        (x, w, b, frozen(out)),
-        (unaligned(x), w, b, None),
-        (x, w, b, unaligned(out)),
-    ):
-        assert call.run(*arrays) is None
+    for calls, weight in ((_calls.conv2d._calls, w), (packed._calls, None)):
+        assert calls.run((x, weight, b, None, *arguments)) is not None
+        assert calls.run((x, weight, b, out, *arguments)) is out
+        for arrays in (
+            (x[:, :5], weight, b, None),
+            (x.astype(np.float64), weight, b, None),
+            (x.view(np.int32), weight, b, None),
+            (x[0], weight, b, None),
+            (x[..., ::-1], weight, b, None),
+            (x.tolist(), weight, b, None),
+            (x, w[:4], b, None),
+            (x, w[0], b, None),
+            (x, w.astype(np.float64), b, None),
+            (x, w.view(np.int32), b, None),
+            (x, w.swapaxes(2, 3), b, None),
+            (x, w.tolist(), b, None),
+            (x, weight, b[:4], None),
+            (x, weight, b[None], None),
+            (x, weight, b[::-1], None),
+            (x, weight, b.view(np.int32), None),
+            (x, weight, b.tolist(), None),
+            (x, weight, b, out[:, :4]),
+            (x, weight, b, frozen(out)),
+            (x, weight, b, out.view(np.int32)),
+            (x, weight, b, x[:, :5, :7, :8]),
+            (x, weight, out.ravel()[3:8], out),
+            (unaligned(x), weight, b, None),
+            (x, weight, unaligned(b), None),
+            (x, weight, b, unaligned(out)),
+        ):
+            assert calls.run((*arrays, *arguments)) is None
+        with pytest.raises(ValueError, match="made: expected at least 4"):
+            calls.run((x, weight))
+        with pytest.raises(TypeError):
+            calls.run([x, weight, b, None, *arguments])
     fc.max_pool2d(x, 2)
-    (pool,) = _calls.pool.values()
-    for arrays in ((x[:, :5], None), (x[..., ::-1], None), (x, np.empty((1, 6, 4, 4), np.float32))):
-        assert pool.run(*arrays) is None
-    assert pool.run(x, None) is not None
+    arguments = "max_pool2d", 2, None, 0, 1, False, "NCHW", None
+    pool = _calls.pool._calls
+    assert pool.run((x, None, None, None, *arguments)) is not None
+    for arrays in (
+        (x[:, :5], None),
+        (x[..., ::-1], None),
+        (unaligned(x), None),
+        (x, np.empty((1, 6, 4, 4), np.float32)),
+        (x, x[:, :, :4, :5]),
+    ):
+        assert pool.run((arrays[0], None, None, arrays[1], *arguments)) is None
+
+
+def runs_again(monkeypatch, call):
+    """Whether a call is run without a choice of an implementation."""
+    chosen = []
+    choose = registry.choose
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "choose", lambda *a, **k: chosen.append(1) or choose(*a, **k))
+        call()
+    return not chosen
+
+
+class Pair(tuple):
+    pass
+
+
+class One(int):
+    pass
+
+
+def test_which_arguments_a_call_is_known_by(rng, monkeypatch):
+    """Equal ones of the same type, whichever object they are; and no others."""
+    x, w, b = operands(rng)
+    fc.conv2d(x, w, b, (1, 1), ((1, 0), (0, 1)), method="auto")
+    equal = tuple([tuple([1, 0]), tuple([0, 1])])
+    again = lambda *a, **k: runs_again(monkeypatch, lambda: fc.conv2d(x, w, b, *a, **k))  # noqa: E731
+    assert again((1, 1), equal, method="".join(["au", "to"]))
+    for others in (
+        (1, ((1, 0), (0, 1))),
+        (Pair((1, 1)), ((1, 0), (0, 1))),
+        ((1, One(1)), ((1, 0), (0, 1))),
+        ((1, np.int64(1)), ((1, 0), (0, 1))),
+        ([1, 1], ((1, 0), (0, 1))),
+        ((1, 1), ((1, 0), [0, 1])),
+    ):
+        assert not again(*others)
+    fc.max_pool2d(x, 3, 2, 1, 1, True)
+    again = lambda *a: runs_again(monkeypatch, lambda: fc.max_pool2d(x, *a))  # noqa: E731
+    assert again(3, 2, 1, 1, True)
+    assert not again(3, 2, 1, 1, 1) and not again(3, 2, 1, 1, False)
+
+
+def test_a_list_that_changes_between_calls(rng):
+    x, w, b = operands(rng)
+    padding = [0, 0]
+    for side in (0, 1, 2, 0):
+        padding[:] = side, side
+        for _ in range(2):
+            expected = fc.conv2d(x, w, b, padding=side)
+            check_same(fc.conv2d(x, w, b, padding=padding), expected)
+            check_same(fc.conv2d(x, fc.pack_conv2d(w), b, padding=padding), expected)
+
+
+def test_arrays_that_change_between_calls(rng):
+    """The same objects with other numbers, and with other memory."""
+    x, w, b = operands(rng)
+    packed = fc.pack_conv2d(w)
+    for _ in range(3):
+        for array in (x, w, b):
+            array += 1
+        check_same(fc.conv2d(x, w, b), long_way(lambda: fc.conv2d(x, w, b)))
+        check_same(fc.conv2d(x, packed, b), long_way(lambda: fc.conv2d(x, packed, b)))
+    expected = fc.conv2d(x.reshape(1, 6, 10, 9).copy(), w, b)
+    x.resize((1, 6, 10, 9), refcheck=False)
+    check_same(fc.conv2d(x, w, b), expected)
+    check_same(fc.conv2d(x, w, b), expected)
+
+
+def test_the_environment_is_read_when_it_is_first_asked_for(rng, monkeypatch):
+    x, w, b = operands(rng)
+    call = lambda: fc.conv2d(x, w, b)  # noqa: E731
+    call()
+    assert runs_again(monkeypatch, call)
+    monkeypatch.setattr(fc.config, "_process", None)
+    monkeypatch.setenv("FASTCONV_BACKEND", "reference")
+    assert not runs_again(monkeypatch, call)
+    assert fc.config.current().backend == "reference"
+    monkeypatch.setattr(fc.config, "_process", None)
+    monkeypatch.setenv("FASTCONV_BACKEND", "no such")
+    with pytest.raises(ValueError, match="FASTCONV_BACKEND"):
+        call()
+
+
+def test_what_changes_during_a_call_holds_for_the_next(rng, monkeypatch):
+    """A choice made before a change, as by another thread, is not kept for the time after it."""
+    x, w, b = operands(rng)
+    before = fc.config.current().num_threads
+    choose = registry.choose
+
+    def choose_and(change):
+        return lambda *arguments, **options: (choose(*arguments, **options), change())[0]
+
+    call = lambda: fc.conv2d(x, w, b)  # noqa: E731
+    changes = fc.forget_tuned, lambda: fc.set_num_threads(fc.config.current().num_threads + 1)
+    try:
+        for change in changes:
+            _calls.conv2d._calls = None
+            with monkeypatch.context() as patch:
+                patch.setattr(registry, "choose", choose_and(change))
+                call()
+            assert not runs_again(monkeypatch, call)
+            assert runs_again(monkeypatch, call)
+    finally:
+        fc.set_num_threads(before)
+
+
+def test_a_packed_weight_of_another_dtype(rng):
+    """It is converted once, and what is computed in float32 and float64 is kept apart."""
+    x, w, b = operands(rng)
+    for packed in (fc.pack_conv2d(w), fc.pack_conv2d(w.astype(np.float64))):
+        for _ in range(3):
+            for image in (x, x.astype(np.float64)):
+                for bias in (None, b, b.astype(np.float64)):
+                    call = lambda: fc.conv2d(image, packed, bias)  # noqa: B023, E731
+                    check_same(call(), long_way(call))

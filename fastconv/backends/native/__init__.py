@@ -143,10 +143,11 @@ def _pack(method):
 
 
 def _prepare(method):
-    def prepare(spec, settings, input, out, layout, packed, activation):
+    def prepare(spec, settings, input, out, layout, weight, packed, activation):
         return _conv.prepare(
             spec.geometry,
             input,
+            weight,
             packed,
             out,
             layout == "NHWC",

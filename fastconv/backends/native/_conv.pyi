@@ -1,23 +1,17 @@
 import numpy as np
 
+from fastconv.backends.native._dispatch import Call
+
 class Packed:
     nbytes: int
 
-class Prepared:
-    strides: tuple[tuple[int, ...], tuple[int, ...]]
-
-    def run(
-        self,
-        x: np.ndarray,
-        w: np.ndarray,
-        bias: np.ndarray | None,
-        out: np.ndarray | None,
-    ) -> np.ndarray | None: ...
+class Prepared(Call): ...
 
 def pack_weight(geometry: tuple[int, ...], weight: np.ndarray, form: int, isa: int) -> Packed: ...
 def prepare(
     geometry: tuple[int, ...],
     x: np.ndarray,
+    weight: np.ndarray | None,
     packed: Packed | None,
     out: np.ndarray,
     nhwc: bool,

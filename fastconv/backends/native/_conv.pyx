@@ -25,8 +25,9 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from fastconv.backends.native._dispatch cimport (
-    FC_PANEL_M, FC_WINOGRAD_STRIP, fc_float_mode, fc_flush_denormals, fc_isa, fc_set_float_mode,
-    isa_table)
+    Call, FC_PANEL_M, FC_WINOGRAD_STRIP, fc_float_mode, fc_flush_denormals, fc_isa,
+    fc_set_float_mode, isa_table)
+from fastconv.backends.native._views cimport View, is_contiguous, is_like, look_at, overlap
 
 cdef extern from *:
     """
@@ -79,6 +80,7 @@ cdef class Workspace:
 
     cdef char* memory
     cdef size_t size
+    cdef Workspace next     # of those that are kept
 
     def __dealloc__(self):
         free(self.memory)
@@ -87,15 +89,19 @@ cdef class Workspace:
         return self.memory + (-<size_t>self.memory) % CACHE_LINE
 
 
-_kept = []   # popping and appending are atomic under the GIL, so calls may come from any thread
+# A stack. Calls of any thread push and pop under the GIL, which nothing lets go in between.
+cdef Workspace _kept = None
+cdef int _n_kept = 0
 
 
 cdef Workspace take_workspace(size_t size):
-    cdef Workspace space
-    try:
-        space = <Workspace>_kept.pop()
-    except IndexError:
+    global _kept, _n_kept
+    cdef Workspace space = _kept
+    if space is None:
         space = Workspace.__new__(Workspace)
+    else:
+        _kept, space.next = space.next, None
+        _n_kept -= 1
     grow_workspace(space, size)
     return space
 
@@ -115,8 +121,10 @@ cdef int grow_workspace(Workspace space, size_t size) except -1:
 
 
 cdef void give_workspace(Workspace space, int threads):
-    if space.size <= <size_t>KEEP_BYTES * threads and len(_kept) < 4:
-        _kept.append(space)
+    global _kept, _n_kept
+    if space.size <= <size_t>KEEP_BYTES * threads and _n_kept < 4:
+        space.next, _kept = _kept, space
+        _n_kept += 1
 
 
 cdef inline size_t rounded(size_t size) noexcept nogil:

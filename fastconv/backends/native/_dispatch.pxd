@@ -1,6 +1,8 @@
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
 
+from fastconv.backends.native._views cimport View
+
 # The float mode of a thread. A driver hands its own to the threads of its team, item by item:
 # each returns to what it was.
 cdef extern from "float_mode.h" nogil:
@@ -208,3 +210,13 @@ cdef extern from "fastconv.h" nogil:
 
 # The kernels of the ISA with this index in isa_names().
 cdef const fc_isa* isa_table(int index) noexcept nogil
+
+# A call with all worked out but its arrays; see _calls.pxi.
+cdef class Call:
+    cdef View x, out                # the arrays that it was made with
+    cdef Py_ssize_t weight[4]       # shape; of a packed one, which nothing else shares, 0
+    cdef object settings, generation
+    cdef tuple arguments
+    cdef Call next
+
+    cdef object run(self, const View* x, const View* w, bias, out)

@@ -4,7 +4,16 @@ The only extension module that links csrc/; the drivers cimport `isa_table` from
 them see one table.
 """
 
+from cpython.dict cimport PyDict_GetItem
+from cpython.object cimport PyObject
+from cpython.tuple cimport PyTuple_Size, PyTuple_GetItem
+
+from numpy import ndarray
+
+from fastconv import config, registry
+from fastconv._arrays import FLOAT32, FLOAT64
 from fastconv._threads import from_environment
+from fastconv.backends.native._views cimport is_like, look_at, same
 
 cdef extern from "fastconv.h" nogil:
     const fc_isa* const fc_isas[]
@@ -91,3 +100,8 @@ def openmp_version():
 def compiler():
     """Version of the C compiler that built the kernels."""
     return fc_compiler().decode()
+
+
+# --- calls that come again ------------------------------------------------------------------------
+
+include "_calls.pxi"

@@ -12,8 +12,9 @@ from libc.stdlib cimport free, malloc
 from numpy import empty
 
 from fastconv.backends.native._dispatch cimport (
-    fc_float_mode, fc_flush_denormals, fc_isa, fc_pool, fc_pool_scratch, fc_set_float_mode,
+    Call, fc_float_mode, fc_flush_denormals, fc_isa, fc_pool, fc_pool_scratch, fc_set_float_mode,
     fc_soft_pool_scratch, isa_table)
+from fastconv.backends.native._views cimport View, is_like, look_at, overlap
 
 ctypedef fused real:
     float
@@ -246,7 +247,7 @@ cdef int average_of(bint backward, tuple geometry, row_counts, col_counts, divis
 
 # --- poolings that come again --------------------------------------------------------------------
 
-include "_views.pxi"
+cdef object _empty = empty
 
 cdef enum:      # kinds of pooling
     MAXIMA = 0
@@ -267,49 +268,43 @@ cdef void pool_planes(const fc_isa* isa, int kind, const fc_pool* g, const real*
                          y + plane_at(yp, plane), yp, <int64_t*>NULL, scratch)
 
 
-cdef class Prepared:
-    """A pooling on one thread with all worked out but its arrays; as `_conv.Prepared`."""
+cdef class Prepared(Call):
+    """A pooling on one thread with all worked out but its arrays."""
 
     cdef const fc_isa* isa
     cdef int kind
     cdef bint flush
     cdef fc_pool g
     cdef Planes xp, yp
-    cdef View x, out            # the first arrays
     cdef void* div              # divisors of rows, then of columns
     cdef double scale
     cdef tuple shape
     cdef object dtype
-    cdef readonly tuple strides
 
     def __dealloc__(self):
         free(self.div)
 
-    def run(self, x, out):
-        """The pooled planes, in `out` or a new array; None where the arrays are not as they were."""
-        cdef View x_view, out_view
+    cdef object run(self, const View* x, const View* w, bias, out):
+        cdef View out_view
         cdef bint given = out is not None
         cdef void* scratch
         cdef uint64_t before
-        look_at(x, &x_view)
-        if not is_like(&x_view, &self.x):
-            return None
         if not given:
-            out = empty(self.shape, self.dtype)
+            out = _empty(self.shape, self.dtype)
         look_at(out, &out_view)
         if (out_view.readonly or not is_like(&out_view, &self.out)
-                or (<size_t>x_view.first | <size_t>out_view.first) % <size_t>self.x.item
-                or (given and overlap(&x_view, &out_view))):
+                or (<size_t>x.first | <size_t>out_view.first) % <size_t>self.x.item
+                or (given and overlap(x, &out_view))):
             return None
         scratch = scratch_for(fc_pool_scratch(&self.g), self.x.item, 1)
         before = fc_flush_denormals(self.flush)
         with nogil:
             if self.x.item == 4:
-                pool_planes(self.isa, self.kind, &self.g, <const float*>x_view.first, &self.xp,
+                pool_planes(self.isa, self.kind, &self.g, <const float*>x.first, &self.xp,
                             <const float*>self.div, self.scale, <float*>out_view.first, &self.yp,
                             <float*>scratch)
             else:
-                pool_planes(self.isa, self.kind, &self.g, <const double*>x_view.first, &self.xp,
+                pool_planes(self.isa, self.kind, &self.g, <const double*>x.first, &self.xp,
                             <const double*>self.div, self.scale, <double*>out_view.first,
                             &self.yp, <double*>scratch)
         fc_set_float_mode(before)
@@ -335,14 +330,14 @@ def prepare(int kind, tuple geometry, row_counts, col_counts, divisor, x, out, b
     cdef Py_ssize_t i
     look_at(x, &p.x)
     look_at(out, &p.out)
-    if p.x.axes != 4 or p.out.axes != 4 or p.x.size == 0:
+    if p.x.size == 0:
         return None
     if threads > 1 and team(p.x.size, threads) > 1:
         return None
     p.isa, p.kind, p.flush = isa_table(isa_index), kind, flush
     p.g = read_pool(geometry)
     p.xp, p.yp = planes_in(&p.x, nhwc), planes_in(&p.out, nhwc)
-    p.shape, p.dtype, p.strides = out.shape, out.dtype, (x.strides, out.strides)
+    p.shape, p.dtype = out.shape, out.dtype
     if kind == MEANS:
         p.scale = _scale(row_counts, col_counts, divisor)
         counts = [*row_counts, *col_counts] if divisor is None else (

@@ -5,17 +5,7 @@
 
 from numpy import empty
 
-include "_views.pxi"
-
-
-cdef bint is_contiguous(const View* view) noexcept nogil:
-    cdef Py_ssize_t pitch = view.item
-    cdef int i
-    for i in range(view.axes - 1, -1, -1):
-        if view.shape[i] != 1 and view.strides[i] != pitch:
-            return False
-        pitch *= view.shape[i]
-    return True
+cdef object _empty = empty
 
 
 cdef void run_on(const fc_isa* isa, const PanelPlan* plan, int form, Tables tables,
@@ -37,52 +27,37 @@ cdef void run_on(const fc_isa* isa, const PanelPlan* plan, int form, Tables tabl
             correlate_block(isa, xp, x, &tables, out, item, scratch)
 
 
-cdef class Prepared:
-    """A call of conv2d on one thread with all worked out but its arrays.
-
-    `run` takes arrays of the shapes, dtypes and strides of those that it was made with; several
-    threads may use it at once.
-    """
+cdef class Prepared(Call):
+    """A call of conv2d on one thread with all worked out but its arrays."""
 
     cdef const fc_isa* isa
     cdef PanelPlan plan         # in the other forms plan.x is all of it
     cdef int form
     cdef bint flush
+    cdef object weight          # the array of a packed weight
+    cdef View w
     cdef Packed packed
     cdef const char* packed_w
     cdef Tables tables
     cdef Workspace offsets      # what the tables lie in
     cdef size_t size            # of the memory for a run
-    cdef View x, out            # the first arrays
-    cdef Py_ssize_t w_size, bias_size   # bytes
+    cdef Py_ssize_t bias_size   # bytes
     cdef tuple shape
     cdef object dtype
-    cdef readonly tuple strides
 
-    def run(self, x, w, bias, out):
-        """What conv2d returns, in `out` or a new array.
-
-        None where the arrays are not like those that it was made with, or where `out` overlaps one:
-        then nothing was done.
-        """
-        cdef View x_view, w_view, bias_view, out_view
-        cdef const char* w_first = NULL
+    cdef object run(self, const View* x, const View* w, bias, out):
+        cdef View bias_view, out_view
         cdef const char* first_bias = NULL
         cdef bint given = out is not None
-        cdef size_t unaligned
+        cdef size_t unaligned = <size_t>x.first
         cdef Workspace space
         cdef char* memory
         cdef uint64_t before
-        look_at(x, &x_view)
-        if not is_like(&x_view, &self.x):
+        if w == NULL:
+            w = &self.w
+        elif not is_contiguous(w):
             return None
-        unaligned = <size_t>x_view.first
-        if self.packed is None:
-            look_at(w, &w_view)
-            if not is_contiguous(&w_view) or w_view.size != self.w_size:
-                return None
-            w_first = w_view.first
-            unaligned |= <size_t>w_first
+        unaligned |= <size_t>w.first
         if bias is not None:
             look_at(bias, &bias_view)
             if (bias_view.axes != 1 or not is_contiguous(&bias_view)
@@ -91,15 +66,14 @@ cdef class Prepared:
             first_bias = bias_view.first
             unaligned |= <size_t>first_bias
         if not given:
-            out = empty(self.shape, self.dtype)
+            out = _empty(self.shape, self.dtype)
         look_at(out, &out_view)
         if out_view.readonly or not is_like(&out_view, &self.out):
             return None
         unaligned |= <size_t>out_view.first
         if unaligned % self.x.item:
             return None
-        if given and (overlap(&out_view, &x_view)
-                      or (w_first != NULL and overlap(&out_view, &w_view))
+        if given and (overlap(&out_view, x) or overlap(&out_view, w)
                       or (first_bias != NULL and overlap(&out_view, &bias_view))):
             return None
         space = take_workspace(self.size)
@@ -107,23 +81,23 @@ cdef class Prepared:
         before = fc_flush_denormals(self.flush)
         with nogil:
             if self.x.item == 4:
-                run_on(self.isa, &self.plan, self.form, self.tables, <const float*>x_view.first,
-                       <const float*>w_first, self.packed_w, <const float*>first_bias,
+                run_on(self.isa, &self.plan, self.form, self.tables, <const float*>x.first,
+                       <const float*>w.first, self.packed_w, <const float*>first_bias,
                        <float*>out_view.first, memory)
             else:
-                run_on(self.isa, &self.plan, self.form, self.tables, <const double*>x_view.first,
-                       <const double*>w_first, self.packed_w, <const double*>first_bias,
+                run_on(self.isa, &self.plan, self.form, self.tables, <const double*>x.first,
+                       <const double*>w.first, self.packed_w, <const double*>first_bias,
                        <double*>out_view.first, memory)
         fc_set_float_mode(before)
         give_workspace(space, 1)
         return out
 
 
-def prepare(tuple geometry, x, Packed packed, out, bint nhwc, int activation, int form, bint flush,
-            int isa_index, int threads):
+def prepare(tuple geometry, x, weight, Packed packed, out, bint nhwc, int activation, int form,
+            bint flush, int isa_index, int threads):
     """A `Prepared` for such arrays, or None where the call is one for several threads, or empty.
 
-    With `nhwc` the arrays' axes are in that order.
+    `weight` is None but for a packed one. With `nhwc` the arrays' axes are in that order.
     """
     cdef Prepared p = Prepared.__new__(Prepared)
     cdef Geometry g = read_geometry(geometry)
@@ -134,8 +108,10 @@ def prepare(tuple geometry, x, Packed packed, out, bint nhwc, int activation, in
     cdef int i, axis
     look_at(x, &p.x)
     look_at(out, &p.out)
-    if p.x.axes != 4 or p.out.axes != 4 or g.images == 0:
+    if g.images == 0:
         return None
+    if weight is not None:
+        look_at(weight, &p.w)
     for i in range(4):
         axis = (0, 3, 1, 2)[i] if nhwc else i
         xs[i] = p.x.strides[axis] // p.x.item
@@ -143,8 +119,7 @@ def prepare(tuple geometry, x, Packed packed, out, bint nhwc, int activation, in
     p.isa = isa_table(isa_index)
     p.form, p.flush, p.packed = form, flush, packed if is_packed else None
     p.packed_w = packed.memory.aligned() if is_packed else NULL
-    p.shape, p.dtype, p.strides = out.shape, out.dtype, (x.strides, out.strides)
-    p.w_size = g.filters * (g.channels // g.groups) * g.kernel_h * g.kernel_w * p.x.item
+    p.weight, p.shape, p.dtype = weight, out.shape, out.dtype
     p.bias_size = g.filters * p.x.item
     plan[0] = forward_plan(p.isa, &g, p.x.item)
     plan.activation = activation

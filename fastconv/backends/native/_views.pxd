@@ -1,4 +1,4 @@
-# Arrays through the buffer protocol, at a tenth of what a typed memoryview costs: included by drivers.
+# Arrays through the buffer protocol, at a tenth of what a typed memoryview costs.
 
 from cpython.buffer cimport (
     PyBUF_STRIDES, Py_buffer, PyBuffer_Release, PyObject_GetBuffer)
@@ -14,7 +14,7 @@ cdef struct View:
     Py_ssize_t strides[4]
 
 
-cdef int look_at(array, View* view) except -1:
+cdef inline int look_at(array, View* view) except -1:
     """Reads it through the buffer protocol; whoever asks holds the array meanwhile."""
     cdef Py_buffer buffer
     cdef int i
@@ -31,7 +31,7 @@ cdef int look_at(array, View* view) except -1:
     return 0
 
 
-cdef void reach(const View* view, size_t* low, size_t* high) noexcept nogil:
+cdef inline void reach(const View* view, size_t* low, size_t* high) noexcept nogil:
     """The first byte, and one past the last."""
     cdef Py_ssize_t span
     cdef int i
@@ -44,7 +44,7 @@ cdef void reach(const View* view, size_t* low, size_t* high) noexcept nogil:
             high[0] += span
 
 
-cdef bint overlap(const View* a, const View* b) noexcept nogil:
+cdef inline bint overlap(const View* a, const View* b) noexcept nogil:
     """Whether two arrays may share memory, going by their bounds alone."""
     cdef size_t a_low, a_high, b_low, b_high
     reach(a, &a_low, &a_high)
@@ -52,11 +52,21 @@ cdef bint overlap(const View* a, const View* b) noexcept nogil:
     return a_low < b_high and b_low < a_high
 
 
-cdef bint same(const Py_ssize_t* a, const Py_ssize_t* b) noexcept nogil:
+cdef inline bint is_contiguous(const View* view) noexcept nogil:
+    cdef Py_ssize_t pitch = view.item
+    cdef int i
+    for i in range(view.axes - 1, -1, -1):
+        if view.shape[i] != 1 and view.strides[i] != pitch:
+            return False
+        pitch *= view.shape[i]
+    return True
+
+
+cdef inline bint same(const Py_ssize_t* a, const Py_ssize_t* b) noexcept nogil:
     return a[0] == b[0] and a[1] == b[1] and a[2] == b[2] and a[3] == b[3]
 
 
-cdef bint is_like(const View* a, const View* b) noexcept nogil:
+cdef inline bint is_like(const View* a, const View* b) noexcept nogil:
     """Whether two arrays of four axes have the same shape, strides and size of an element."""
     return (a.axes == b.axes and a.item == b.item and same(a.shape, b.shape)
             and same(a.strides, b.strides))
