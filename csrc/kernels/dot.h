@@ -20,15 +20,7 @@ FC_INLINE void FN(fc_dot_step)(const int M, const int V, const int whole, int n,
 #define FC_DOT_A(m) held(whole ? load(a + (m) * a_pitch) : load_first(a + (m) * a_pitch, n))
 #define FC_DOT_B(v) held(whole ? load(b[v] + b_at) : load_first(b[v] + b_at, n))
   vec few[FC_DOT_M];
-  if (!whole && FC_BYTES == 32 && M * V == 12) {
-    /* the lanes' mask is in a register: there is none left for a factor */
-#pragma GCC unroll 5
-    for (int v = 0; v < V; ++v) {
-      const vec b_v = FC_DOT_B(v);
-#pragma GCC unroll 6
-      for (int m = 0; m < M; ++m) acc[m][v] += FC_DOT_A(m) * b_v;
-    }
-  } else if (M < V) {
+  if (M < V) {
 #pragma GCC unroll 6
     for (int m = 0; m < M; ++m) few[m] = FC_DOT_A(m);
 #pragma GCC unroll 5

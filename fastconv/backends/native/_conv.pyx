@@ -1328,6 +1328,11 @@ cdef void plan_weight(WeightPlan* plan, const fc_isa* isa, const Geometry* g, co
     if not in_lanes:
         flatten_planes(xp)
     xp.mode = form
+    if (form == ROWS and plan.dot_m == 4 and xp.col.n_out % xp.lanes
+            and xp.col.n_out < 8 * xp.lanes):
+        # 16 registers: the largest tile has none for the mask of the rows' ends, of which short
+        # rows have many
+        plan.dot_m, plan.dot_v[3] = 3, 3
     plan.yn, plan.yc, plan.yh, plan.yw = xp.on, xp.oc, xp.oh, xp.ow
     unit = xp.lanes if xp.mode == LANES else 1
 
