@@ -121,7 +121,7 @@ class _Job:
         return Cost(self.flops * share * self.inside, rate, moved)
 
     def of_dots(self, rows, row, vectors, tail=0):
-        """Rate of a tile of inner products of rows: their elements, vectors, the rest in the last."""
+        """Rate of inner products of rows: of their elements, vectors, the rest in the last."""
         most, wide = self.tile["dot_m"], self.tile["dot_v"]
         if most == 4 and tail and vectors <= 8:
             most, wide = 3, 3  # as the driver: a register for the mask
