@@ -17,9 +17,10 @@
 /* 6 x 2: 12 accumulators, 2 weights and an input of 16 registers */
 #define FC_PANELS(X) FC_PANELS_2(X)
 #define FC_ISA_PANEL_V 2
-#define FC_DOTS(X) FC_V4(X, 1) FC_V4(X, 2) FC_V3(X, 3)
-#define FC_ISA_DOT_M 3
-#define FC_ISA_DOT_V {0, 4, 4, 3}
+/* 4 x 3: 12 accumulators, 3 factors and one of 16 registers */
+#define FC_DOTS(X) FC_V5(X, 1) FC_V5(X, 2) FC_V4(X, 3) FC_V3(X, 4)
+#define FC_ISA_DOT_M 4
+#define FC_ISA_DOT_V {0, 5, 5, 4, 3}
 #include "kernels/all.h"
 
 #ifdef __clang__

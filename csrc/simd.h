@@ -49,6 +49,7 @@ typedef FC_T uvec __attribute__((vector_size(FC_BYTES), aligned(FC_EB), may_alia
 #define load FN(fc_load)
 #define store FN(fc_store)
 #define load_n FN(fc_load_n)
+#define load_first FN(fc_load_first)
 #define store_n FN(fc_store_n)
 #define splat FN(fc_splat)
 #define held FN(fc_held)
@@ -116,6 +117,22 @@ FC_INLINE vec load_n(const FC_T *p, int n, vec rest) {
   store(lane, rest);
   for (int i = 0; i < n; ++i) lane[i] = p[i];
   return load(lane);
+#endif
+}
+
+/* The first n lanes from memory, zeros in the others. */
+FC_INLINE vec load_first(const FC_T *p, int n) {
+#if FC_BYTES == 64 && FC_F64
+  return (vec)_mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p);
+#elif FC_BYTES == 64
+  return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#elif FC_BYTES == 32 && FC_F64
+  return (vec)_mm256_maskload_pd(
+      p, _mm256_loadu_si256((const __m256i *)(fc_first_lanes + 16 - 2 * n)));
+#elif FC_BYTES == 32
+  return (vec)_mm256_maskload_ps(p, _mm256_loadu_si256((const __m256i *)(fc_first_lanes + 16 - n)));
+#else
+  return load_n(p, n, (vec){0});
 #endif
 }
 

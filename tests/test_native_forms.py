@@ -9,6 +9,7 @@ from tolerance import assert_close
 
 import fastconv as fc
 from fastconv import registry
+from fastconv.backends import native
 from fastconv.backends.native import _costs
 from fastconv.bench import baselines
 
@@ -108,3 +109,53 @@ def test_form_with_activation_and_output_of_any_strides(form, op, spec, activati
     np.testing.assert_allclose(
         out.transpose(0, 3, 1, 2), desired, rtol=0, atol=200 * np.finfo(spec.dtype).eps
     )
+
+
+def layers_of_few_channels(dtype):
+    """Shapes round the tile of inner products, for the gradient with respect to the weight."""
+    tile = native.tiles()[dtype]
+    lanes, m, v = tile["lanes"], tile["dot_m"], tile["dot_v"]
+    item = np.dtype(dtype).itemsize
+    rows = _costs.RUN_BYTES // (item * m * 8 * lanes)
+    shapes = {
+        # name: (images, channels, filters, rows and columns of the output, of the kernel, stride)
+        "short rows that end within a vector": (2, 1, m, 3, 2 * lanes + 3, 3, v, 1),
+        "long rows that end within a vector": (1, 1, m + 1, 2, 9 * lanes + 1, 1, v + 1, 1),
+        "rows of whole vectors": (2, 2, 2 * m - 1, 4, 3 * lanes, 2, 5, 1),
+        "rows shorter than a vector": (lanes + 1, 1, m + 1, 3, lanes - 1, 3, 3, 1),
+        "more rows than a tile takes at a time": (1, 1, m, 2 * rows + 1, 8 * lanes, 2, 2, 1),
+        "phases of a stride": (1, 3, m, 3, 2 * lanes + 1, 3, 3, 2),
+    }
+    for name, (images, channels, filters, p, q, r, s, stride) in shapes.items():
+        x_shape = images, channels, (p - 1) * stride + r, (q - 1) * stride + s
+        weight_shape = filters, channels, r, s
+        yield name, helpers.conv_spec(x_shape, weight_shape, stride, 0, 1, 1, dtype)
+
+
+FEW_CHANNELS = [
+    pytest.param(spec, id=f"{dtype}, {name}")
+    for dtype in DTYPES
+    for name, spec in layers_of_few_channels(dtype)
+]
+
+
+@pytest.mark.parametrize("spec", FEW_CHANNELS)
+def test_weight_gradient_of_few_channels(form, spec, rng):
+    x, dy = operands("conv2d_weight", spec, rng, helpers.integers)
+    given = embedded(x, "row ends apart"), embedded(dy, "row ends apart")
+    result = same_on_threads("conv2d_weight", form, spec, given)
+    desired = baselines.conv2d_weight(spec, x.astype(np.float64), dy.astype(np.float64))
+    np.testing.assert_array_equal(result, desired)
+
+
+@pytest.mark.parametrize("spec", FEW_CHANNELS)
+def test_nan_reaches_the_taps_that_meet_it(form, spec, rng):
+    """A corner of the input meets one tap alone, though vectors of others may lie across it."""
+    x, dy = operands("conv2d_weight", spec, rng, helpers.integers)
+    for row, col in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+        poisoned = x.copy()
+        poisoned[0, 0, row, col] = np.nan
+        (result,) = call(row_of("conv2d_weight", form), spec, (poisoned, dy))
+        met = np.zeros(result.shape, bool)
+        met[:, 0, row, col] = True
+        np.testing.assert_array_equal(np.isnan(result), met)

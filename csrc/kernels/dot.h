@@ -11,6 +11,38 @@
  * Lanes at and beyond n are neither read nor added.  b_step is VL for neighbouring pixels; with images
  * in the lanes it is VL times the stride.  acc may alias nothing.
  */
+/* One step: M vectors of a times V vectors of b, whole or their first n lanes. The factor that is the
+ * shorter one stays in registers for the time of a step; `held`, because GCC would otherwise load it
+ * again for every product where registers are few. */
+FC_INLINE void FN(fc_dot_step)(const int M, const int V, const int whole, int n, const FC_T *a,
+                               ptrdiff_t a_pitch, const FC_T *const *b, ptrdiff_t b_at,
+                               vec (*acc)[FC_DOT_V]) {
+#define FC_DOT_A(m) held(whole ? load(a + (m) * a_pitch) : load_first(a + (m) * a_pitch, n))
+#define FC_DOT_B(v) held(whole ? load(b[v] + b_at) : load_first(b[v] + b_at, n))
+  vec few[FC_DOT_M];
+  if (M < V) {
+#pragma GCC unroll 6
+    for (int m = 0; m < M; ++m) few[m] = FC_DOT_A(m);
+#pragma GCC unroll 5
+    for (int v = 0; v < V; ++v) {
+      const vec b_v = FC_DOT_B(v);
+#pragma GCC unroll 6
+      for (int m = 0; m < M; ++m) acc[m][v] += few[m] * b_v;
+    }
+  } else {
+#pragma GCC unroll 5
+    for (int v = 0; v < V; ++v) few[v] = FC_DOT_B(v);
+#pragma GCC unroll 6
+    for (int m = 0; m < M; ++m) {
+      const vec a_m = FC_DOT_A(m);
+#pragma GCC unroll 5
+      for (int v = 0; v < V; ++v) acc[m][v] += a_m * few[v];
+    }
+  }
+#undef FC_DOT_A
+#undef FC_DOT_B
+}
+
 FC_INLINE void FN(fc_dot)(const int M, const int V, ptrdiff_t rows, ptrdiff_t n,
                           const FC_T *restrict a, ptrdiff_t a_row, ptrdiff_t a_pitch,
                           const FC_T *restrict b, ptrdiff_t b_row, const int32_t *restrict at,
@@ -26,32 +58,18 @@ FC_INLINE void FN(fc_dot)(const int M, const int V, ptrdiff_t rows, ptrdiff_t n,
 
   const ptrdiff_t whole = n / VL;
   const int tail = (int)(n % VL);
-  for (ptrdiff_t r = 0; r < rows; ++r) {
-    const FC_T *a_r = a + r * a_row;
-    ptrdiff_t b_at = r * b_row;
-    for (ptrdiff_t j = 0; j < whole; ++j, a_r += VL, b_at += b_step) {
-      vec b_j[FC_DOT_V];
-#pragma GCC unroll 5
-      for (int v = 0; v < V; ++v) b_j[v] = load(b_v[v] + b_at);
-#pragma GCC unroll 6
-      for (int m = 0; m < M; ++m) {
-        const vec a_m = load(a_r + m * a_pitch);
-#pragma GCC unroll 5
-        for (int v = 0; v < V; ++v) acc[m][v] += a_m * b_j[v];
-      }
+  /* the rows' ends after all whole vectors: two loops that the CPU foresees */
+  if (whole)
+    for (ptrdiff_t r = 0; r < rows; ++r) {
+      const FC_T *a_r = a + r * a_row;
+      ptrdiff_t b_at = r * b_row;
+      for (ptrdiff_t j = 0; j < whole; ++j, a_r += VL, b_at += b_step)
+        FN(fc_dot_step)(M, V, 1, VL, a_r, a_pitch, b_v, b_at, acc);
     }
-    if (tail) {
-      vec b_j[FC_DOT_V];
-#pragma GCC unroll 5
-      for (int v = 0; v < V; ++v) b_j[v] = load_n(b_v[v] + b_at, tail, (vec){0});
-#pragma GCC unroll 6
-      for (int m = 0; m < M; ++m) {
-        const vec a_m = load_n(a_r + m * a_pitch, tail, (vec){0});
-#pragma GCC unroll 5
-        for (int v = 0; v < V; ++v) acc[m][v] += a_m * b_j[v];
-      }
-    }
-  }
+  if (tail)
+    for (ptrdiff_t r = 0; r < rows; ++r)
+      FN(fc_dot_step)(M, V, 0, tail, a + r * a_row + whole * VL, a_pitch, b_v,
+                      r * b_row + whole * b_step, acc);
 
 #pragma GCC unroll 6
   for (int m = 0; m < M; ++m)

@@ -9,6 +9,7 @@
 #undef load
 #undef store
 #undef load_n
+#undef load_first
 #undef store_n
 #undef splat
 #undef held

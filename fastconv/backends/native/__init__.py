@@ -67,7 +67,7 @@ def tiles(isa=None):
     dict
         For "float32" and "float64": lanes of a vector, rows `m` (output channels) and vectors `v`
         (output pixels) of the register tile with pixels in the lanes; `panel_v` vectors of the one
-        with filters there.
+        with filters there; rows and vectors of that of inner products, `dot_m` and `dot_v`.
 
     Examples
     --------

@@ -64,6 +64,7 @@ cdef enum:
     DEPTH_BLOCK = 256       # taps times channels summed in registers before y is touched again
     STAGE_BYTES = 262144    # staged input of one block
     Y_BYTES = 262144        # results of one block
+    RUN_BYTES = 16384       # a tile's rows of grad_output, in the gradient of the weight
     COLUMN_BLOCK = 512      # widest piece of a row
     PATCH_BLOCK = 256       # output pixels of a block of patches
     KEEP_BYTES = 4194304    # scratch a thread may leave behind for the next call
@@ -1155,6 +1156,7 @@ cdef struct WeightPlan:
     ptrdiff_t yn, yc, yh, yw            # grad_output
     ptrdiff_t kb, n_kb, wc, n_wc        # filters and channels of one item
     ptrdiff_t n_items
+    ptrdiff_t run                       # rows that a tile takes at a time
     ptrdiff_t w_rest                    # C/groups * R * S
     bint copy_y                         # grad_output has to be brought into scratch
     size_t acc_size, y_size
@@ -1193,7 +1195,7 @@ cdef void weight_images(const fc_isa* isa, const WeightPlan* plan, const real* x
     cdef real* ys = <real*>(scratch + xp.x_size)
     cdef int32_t* at = <int32_t*>(scratch + xp.x_size + plan.y_size)
     cdef ptrdiff_t p0, q0, rows, cols, c, k, tr, tc, i, j, mt, vt, m0, m1, v0, v1
-    cdef ptrdiff_t a_row, a_pitch, b_row, b_step, n, r
+    cdef ptrdiff_t a_row, a_pitch, b_row, b_step, n, r, runs, i_run
     cdef const real* a
     cdef const real* dy_k
     cdef real* acc_tile
@@ -1265,16 +1267,21 @@ cdef void weight_images(const fc_isa* isa, const WeightPlan* plan, const real* x
                             else:
                                 stage_run(isa, dy_k + k * plan.yc + r * plan.yh, plan.yw, cols, 0, 1,
                                           cols, ys + k * a_pitch + r * n)
-            acc_tile = acc
-            for vt in range(v_tiles):
-                v0 = vt * n_b // v_tiles
-                v1 = (vt + 1) * n_b // v_tiles
-                for mt in range(m_tiles):
-                    m0 = mt * filters // m_tiles
-                    m1 = (mt + 1) * filters // m_tiles
-                    dot(isa, m1 - m0, v1 - v0, rows, n, a + m0 * a_pitch, a_row, a_pitch, xs,
-                        b_row, at + v0, b_step, acc_tile)
-                    acc_tile += (m1 - m0) * (v1 - v0) * lanes
+            # a tile's rows of grad_output stay in the nearest cache while all taps meet them
+            runs = ceil_div(rows, plan.run)
+            for mt in range(m_tiles):
+                m0 = mt * filters // m_tiles
+                m1 = (mt + 1) * filters // m_tiles
+                for i_run in range(runs):
+                    r = i_run * rows // runs
+                    acc_tile = acc + m0 * n_b * lanes
+                    for vt in range(v_tiles):
+                        v0 = vt * n_b // v_tiles
+                        v1 = (vt + 1) * n_b // v_tiles
+                        dot(isa, m1 - m0, v1 - v0, (i_run + 1) * rows // runs - r, n,
+                            a + m0 * a_pitch + r * a_row, a_row, a_pitch, xs + r * b_row, b_row,
+                            at + v0, b_step, acc_tile)
+                        acc_tile += (m1 - m0) * (v1 - v0) * lanes
         image += lanes if xp.mode == LANES else 1
 
 
@@ -1285,12 +1292,12 @@ cdef void weight_finish(const fc_isa* isa, const WeightPlan* plan, ptrdiff_t ite
     cdef ptrdiff_t mt, vt, m0, m1, v0, v1, k
     cdef real* to = dw + (part.group * plan.x.co + part.k0) * plan.w_rest + part.c0 * plan.x.taps
     sum_lanes(isa, part.filters * part.n_b, acc, acc)
-    for vt in range(part.v_tiles):
-        v0 = vt * part.n_b // part.v_tiles
-        v1 = (vt + 1) * part.n_b // part.v_tiles
-        for mt in range(part.m_tiles):
-            m0 = mt * part.filters // part.m_tiles
-            m1 = (mt + 1) * part.filters // part.m_tiles
+    for mt in range(part.m_tiles):
+        m0 = mt * part.filters // part.m_tiles
+        m1 = (mt + 1) * part.filters // part.m_tiles
+        for vt in range(part.v_tiles):
+            v0 = vt * part.n_b // part.v_tiles
+            v1 = (vt + 1) * part.n_b // part.v_tiles
             for k in range(m0, m1):
                 memcpy(to + k * plan.w_rest + v0, acc, (v1 - v0) * sizeof(real))
                 acc += v1 - v0
@@ -1329,6 +1336,11 @@ cdef void plan_weight(WeightPlan* plan, const fc_isa* isa, const Geometry* g, co
     if not in_lanes:
         flatten_planes(xp)
     xp.mode = form
+    if (form == ROWS and plan.dot_m == 4 and xp.col.n_out % xp.lanes
+            and xp.col.n_out < 8 * xp.lanes):
+        # 16 registers: the largest tile has none for the mask of the rows' ends, of which short
+        # rows have many
+        plan.dot_m, plan.dot_v[3] = 3, 3
     plan.yn, plan.yc, plan.yh, plan.yw = xp.on, xp.oc, xp.oh, xp.ow
     unit = xp.lanes if xp.mode == LANES else 1
 
@@ -1357,6 +1369,7 @@ cdef void plan_weight(WeightPlan* plan, const fc_isa* isa, const Geometry* g, co
         xp.x_size = plan.wc * xp.taps * xp.piece
         plan.copy_y = not (plan.yw == 1 and plan.yh == xp.col.n_out)
         plan.y_size = plan.kb * xp.pb
+        plan.run = 1
     else:
         most = COLUMN_BLOCK // unit
         xp.qb = block_of(xp.col.n_out, most)
@@ -1370,6 +1383,7 @@ cdef void plan_weight(WeightPlan* plan, const fc_isa* isa, const Geometry* g, co
         xp.x_size = plan.wc * xp.chan + 2 * xp.lanes
         plan.copy_y = xp.mode == LANES or plan.yw != 1
         plan.y_size = plan.kb * xp.pb * xp.qb * unit
+        plan.run = imax(1, RUN_BYTES // <ptrdiff_t>(item_size * plan.dot_m * xp.qb * unit))
     xp.x_size = rounded(xp.x_size * item_size)
     plan.y_size = rounded(plan.y_size * item_size) if plan.copy_y else 0
     xp.scratch = xp.x_size + plan.y_size + rounded(plan.wc * xp.taps * sizeof(int32_t))

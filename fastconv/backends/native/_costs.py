@@ -24,7 +24,14 @@ FMA_LATENCY, FMA_PER_CYCLE, LOADS_PER_CYCLE = 4, 2, 2
 # tile's call, beside its results' way to and from memory
 DEPTH, PANEL_BYTES, CALL = 256, 32768, 30
 # shares of its peak that a tile then reaches: stores, caches
-PANELS, LANES, ROWS, PATCHES, DOT = 0.95, 0.88, 0.80, 0.70, 0.70
+PANELS, LANES, ROWS, PATCHES = 0.95, 0.88, 0.80, 0.70
+# the same for the gradient with respect to the weight: panels, inner products
+PANELS_WEIGHT, DOT = 0.80, 0.82
+# cycles for a vector of grad_output that is read where it lies; what a row's last vector, of which
+# only a part counts, costs beyond a whole one
+READ, ROW_END = 1.5, 0.7
+# bytes of grad_output that a tile of inner products takes at a time; the widest piece of a row
+RUN_BYTES, COLUMNS = 16384, 512
 # cycles for a vector staged, also with a stride; for a vector's lane transposed; for a vector of a
 # patch, and for a row of one
 STAGE, STAGE_STRIDED, TRANSPOSE, PATCH, PATCH_ROW = 3.0, 6.0, 0.8, 8.0, 25.0
@@ -108,11 +115,25 @@ class _Job:
         vectors = max(1, min(tile["v"], ceil(self.pixels(lanes) / lanes / max(spec.P, 1))))
         if self.op == "conv2d_weight":
             # rows of grad_output meet taps, lane by lane
-            rate = DOT * _tile(lanes, min(self.K, 3), 3, ceil(spec.P * spec.Q / lanes))
-            return Cost(self.flops * share, rate, self.staging * (self.read + self.made) / lanes)
+            rows, row = (1, self.pixels()) if _is_plain(spec) else (spec.P, spec.Q)
+            row = max(1, min(row, COLUMNS))
+            share += ROW_END * lanes / row if row % lanes else 0
+            moved = self.staging * self.read * ceil(self.K / 32) + READ * self.made
+            rate = self.of_dots(rows, row, ceil(row / lanes), row % lanes)
+            return Cost(self.flops * share, rate, moved / lanes)
         moved = (self.staging * self.read + STAGE * self.made) / lanes
         rate = ROWS * _tile(lanes, height, vectors, self.depth)
         return Cost(self.flops * share * self.inside, rate, moved)
+
+    def of_dots(self, rows, row, vectors, tail=0):
+        """Rate of inner products of rows: of their elements, vectors, the rest in the last."""
+        most, wide = self.tile["dot_m"], self.tile["dot_v"]
+        if most == 4 and tail and vectors <= 8:
+            most, wide = 3, 3  # as the driver: a register for the mask
+        height = ceil(self.K / max(1, ceil(self.K / most)))
+        wide = ceil(self.depth / max(1, ceil(self.depth / wide)))
+        run = RUN_BYTES // max(1, self.spec.dtype.itemsize * self.tile["dot_m"] * row)
+        return DOT * _tile(self.lanes, height, wide, max(1, min(rows, run)) * vectors)
 
     def of_lanes(self):
         """Images in the lanes."""
@@ -121,8 +142,8 @@ class _Job:
         height = max(1, min(self.K, tile["m"]))
         moved = TRANSPOSE * share * (self.read + self.made)
         if self.op == "conv2d_weight":
-            rate = DOT * _tile(lanes, min(self.K, 3), 3, spec.P * spec.Q)
-            return Cost(self.flops * share, rate, moved)
+            moved += TRANSPOSE * share * self.read * (ceil(self.K / 32) - 1)
+            return Cost(self.flops * share, self.of_dots(spec.P, spec.Q * lanes, spec.Q), moved)
         rate = LANES * _tile(lanes, height, max(1, min(tile["v"], spec.Q)), self.depth)
         return Cost(self.flops * share * self.inside, rate, moved)
 
@@ -149,7 +170,7 @@ class _Job:
             moved = self.staging * self.read * blocks[0] / lanes
             moved += TRANSPOSE * (spec.N * spec.K * spec.P * spec.Q * blocks[1])
             moved += TRANSPOSE * spec.K * self.depth
-            rate = PANELS * _tile(lanes, rows, wide, spec.P * spec.Q)
+            rate = PANELS_WEIGHT * _tile(lanes, rows, wide, spec.P * spec.Q)
             return Cost(flops * self.inside, rate, moved)
         moved = EMIT * self.made
         if (spec.R, spec.S) != (1, 1) or any(spec.padding):

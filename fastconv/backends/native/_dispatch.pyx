@@ -80,9 +80,11 @@ def tiles(int index):
     cdef const fc_kernels_f64* f64 = fc_isas[index].f64
     return {
         "float32": {"lanes": f32.lanes, "m": f32.tile_m, "v": f32.tile_v[f32.tile_m],
-                    "panel_v": f32.panel_v},
+                    "panel_v": f32.panel_v,
+                    "dot_m": f32.dot_m, "dot_v": f32.dot_v[f32.dot_m]},
         "float64": {"lanes": f64.lanes, "m": f64.tile_m, "v": f64.tile_v[f64.tile_m],
-                    "panel_v": f64.panel_v},
+                    "panel_v": f64.panel_v,
+                    "dot_m": f64.dot_m, "dot_v": f64.dot_v[f64.dot_m]},
     }
 
 
