@@ -99,8 +99,6 @@ static inline __attribute__((unused)) ptrdiff_t fc_pool_scratch(const fc_pool *g
   (const fc_pool *g, const T *y, ptrdiff_t y_row, ptrdiff_t y_col, const int64_t *at,            \
    ptrdiff_t at_row, ptrdiff_t at_col, T *dx, ptrdiff_t dx_row, ptrdiff_t dx_col)
 /* kernels/patches.h */
-#define FC_COPY_ROWS_ARGS(T) \
-  (ptrdiff_t rows, ptrdiff_t n, const T *x, ptrdiff_t x_row, T *y, ptrdiff_t y_row)
 #define FC_TAKE_ARGS(T)                                                                          \
   (ptrdiff_t n, const T *x, ptrdiff_t x_col, ptrdiff_t stride, T *y)
 #define FC_GIVE_ARGS(T)                                                                          \
@@ -174,7 +172,6 @@ typedef struct {
     void(*avg_pool) FC_AVG_POOL_ARGS(T);                                                         \
     void(*avg_unpool) FC_AVG_UNPOOL_ARGS(T);                                                     \
     ptrdiff_t(*max_unpool) FC_MAX_UNPOOL_ARGS(T);                                                \
-    void(*copy_rows) FC_COPY_ROWS_ARGS(T);                                                       \
     void(*take) FC_TAKE_ARGS(T);                                                                 \
     void(*give) FC_GIVE_ARGS(T);                                                                 \
     void(*soft_pool) FC_SOFT_POOL_ARGS(T);                                                       \

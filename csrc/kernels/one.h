@@ -64,7 +64,6 @@ static const fc_kernels_f32 FC_TABLE_NAME = {
     .avg_pool = FN(fc_avg_pool),
     .avg_unpool = FN(fc_avg_unpool),
     .max_unpool = FN(fc_max_unpool),
-    .copy_rows = FN(fc_copy_rows),
     .take = FN(fc_take),
     .give = FN(fc_give),
     .soft_pool = FN(fc_soft_pool),

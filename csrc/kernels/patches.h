@@ -6,18 +6,7 @@
  *   x      [(n - 1) stride + 1] pixels, x_col elements apart: where that is 1 those between are read,
  *          and written by give as they were
  *   y      [n] packed
- *
- * and rows of planes as they are:
- *
- *   copy_rows   y[r y_row + i] = x[r x_row + i]       r < rows, i < n
  */
-FC_KERNEL void FN(fc_copy_rows) FC_COPY_ROWS_ARGS(FC_T) {
-  for (; rows > 0; --rows, x += x_row, y += y_row) {
-    ptrdiff_t i = 0;
-    for (; i + VL <= n; i += VL) store(y + i, load(x + i));
-    if (i < n) store_n(y + i, (int)(n - i), load_n(x + i, (int)(n - i), (vec){0}));
-  }
-}
 
 /* At stride 2: how many pixels the next vector of `rest` windows spans; nothing lies behind the last. */
 FC_INLINE int FN(fc_pair_pixels)(ptrdiff_t rest) { return rest > VL ? 2 * VL : 2 * (int)rest - 1; }

@@ -379,19 +379,6 @@ static void OF(check_blocks)(const char *isa, const OF(fc_kernels) * f) {
 }
 
 /* A row of one tap out of an image and back; what lies between its pixels stays. */
-static void OF(check_copy_rows)(const char *isa, const OF(fc_kernels) * f) {
-  for (ptrdiff_t n = 0; n < 4 * f->lanes + 3; ++n) {
-    const ptrdiff_t rows = between(0, 4), x_row = n + between(0, 5), y_row = n + between(0, 5);
-    const ptrdiff_t n_x = rows ? (rows - 1) * x_row + n : 0, n_y = rows ? (rows - 1) * y_row + n : 0;
-    T *x = OF(integers)(n_x), *y = OF(integers)(n_y), *wanted = OF(copy)(y, n_y);
-    for (ptrdiff_t r = 0; r < rows; ++r)
-      for (ptrdiff_t i = 0; i < n; ++i) wanted[r * y_row + i] = x[r * x_row + i];
-    f->copy_rows(rows, n, x, x_row, y, y_row);
-    OF(same)(isa, "copy_rows", y, wanted, n_y);
-    leave(x), leave(y), leave(wanted);
-  }
-}
-
 static void OF(check_patches)(const char *isa, const OF(fc_kernels) * f) {
   const ptrdiff_t n = straddling(f->lanes), stride = between(1, 3), col = either_way(between(1, 2));
   const ptrdiff_t n_x = n ? (n - 1) * stride * (col < 0 ? -col : col) + 1 : 0;
@@ -656,7 +643,6 @@ static void OF(check)(const char *isa, const OF(fc_kernels) * f) {
   for (int i = 0; i < 200; ++i) OF(check_depthwise_3x3)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_merge)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_patches)(isa, f);
-  OF(check_copy_rows)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_soft_pools)(isa, f);
   for (int i = 0; i < 100; ++i) OF(check_winograd)(isa, f);
 }

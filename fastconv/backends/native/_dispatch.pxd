@@ -111,8 +111,6 @@ cdef extern from "fastconv.h" nogil:
                            float*) noexcept nogil
         ptrdiff_t (*max_unpool)(const fc_pool*, const float*, ptrdiff_t, ptrdiff_t, const int64_t*,
                                 ptrdiff_t, ptrdiff_t, float*, ptrdiff_t, ptrdiff_t) noexcept nogil
-        void (*copy_rows)(ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, float*,
-                          ptrdiff_t) noexcept nogil
         void (*take)(ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t, float*) noexcept nogil
         void (*give)(ptrdiff_t, const float*, float*, ptrdiff_t, ptrdiff_t) noexcept nogil
         void (*soft_pool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t, float,
@@ -189,8 +187,6 @@ cdef extern from "fastconv.h" nogil:
                            double*) noexcept nogil
         ptrdiff_t (*max_unpool)(const fc_pool*, const double*, ptrdiff_t, ptrdiff_t, const int64_t*,
                                 ptrdiff_t, ptrdiff_t, double*, ptrdiff_t, ptrdiff_t) noexcept nogil
-        void (*copy_rows)(ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, double*,
-                          ptrdiff_t) noexcept nogil
         void (*take)(ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t, double*) noexcept nogil
         void (*give)(ptrdiff_t, const double*, double*, ptrdiff_t, ptrdiff_t) noexcept nogil
         void (*soft_pool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t, double,

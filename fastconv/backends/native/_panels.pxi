@@ -44,7 +44,6 @@ cdef struct PanelPlan:
     ptrdiff_t n_v, panel_v      # vectors of a group's filters, and of a panel at most
     ptrdiff_t n_panels, block, n_kb     # panels of a group, of a block; blocks
     bint by_pixel, in_place     # how the input is staged
-    bint in_groups              # or a group of pixels at a time, of planes that are one long row
     bint packs                  # each block packs the weights that it alone needs
     bint fetches_x, fetches_y   # from beyond the second-level cache, where the ISA's tile can
     size_t w_size               # of those
@@ -90,14 +89,6 @@ cdef inline void panel(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t de
         isa.f64.panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias, y, y_pitch)
 
 
-cdef inline void copy_rows(const fc_isa* isa, ptrdiff_t rows, ptrdiff_t n, const real* x,
-                           ptrdiff_t x_row, real* y, ptrdiff_t y_row) noexcept nogil:
-    if real is float:
-        isa.f32.copy_rows(rows, n, x, x_row, y, y_row)
-    else:
-        isa.f64.copy_rows(rows, n, x, x_row, y, y_row)
-
-
 cdef inline ptrdiff_t panel_depth(ptrdiff_t width, size_t item_size) noexcept nogil:
     """Most taps times channels that a panel of `width` filters sums at a time."""
     return imin(PANEL_DEPTH, PANEL_W_BYTES // <ptrdiff_t>(width * item_size))
@@ -131,12 +122,7 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
 
     plan.in_place = reads_in_place(xp, item_size)
     plan.by_pixel = xp.xc == 1 and not plan.in_place
-    # where all weights stay in the second-level cache a block's inputs can stay in the first
-    plan.in_groups = (xp.taps == 1 and xp.row.n_out == 1 and xp.row.n_in == 1 and xp.col.step == 1
-                      and xp.xw == 1 and not plan.in_place and xp.col.start == 0
-                      and xp.col.n_out == xp.col.n_in
-                      and xp.ci * plan.n_v * xp.lanes * <ptrdiff_t>item_size < cache // 2)
-    most = PANEL_GROUP if plan.in_groups else COLUMN_BLOCK
+    most = COLUMN_BLOCK
     if plan.in_place:
         most = imax(panel_stage_bytes // <ptrdiff_t>(item_size * xp.cb * xp.col.step),
                     PANEL_GROUP)
@@ -144,9 +130,6 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
     if xp.qb < xp.col.n_out:
         xp.qb = ceil_div(xp.qb, PANEL_GROUP) * PANEL_GROUP
     xp.n_qb = ceil_div(xp.col.n_out, xp.qb)
-    if plan.in_groups:          # they begin where cache lines do
-        xp.qb = PANEL_GROUP
-        xp.n_qb = ceil_div(xp.col.n_out + CACHE_LINE // <ptrdiff_t>item_size - 1, xp.qb)
     xp.pb = 1
     lay_out_panels(plan)
     reach = 0
@@ -366,7 +349,7 @@ cdef void panel_rows(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrd
         if plan.fetches_y and v == plan.panel_v:    # but the first ones, which come too soon
             outputs = lines_ahead(<uintptr_t>(to + (xp.row.out_start + p0) * xp.oh
                                               + xp.col.out_start + q0 + stop),
-                                  last * sizeof(real), xp.oc * sizeof(real), filters)
+                                  (last - stop) * sizeof(real), xp.oc * sizeof(real), filters)
     while p < rows:
         t0 = first_tap(&xp.row, p0 + p)
         t1 = imax(end_tap(&xp.row, p0 + p), t0)
@@ -442,13 +425,13 @@ cdef void emit_pixels(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptr
         begin += count
 
 
-cdef Ahead next_inputs(const PanelPlan* plan, const real* x, ptrdiff_t channel, ptrdiff_t q0,
-                       ptrdiff_t cols) noexcept nogil:
+cdef Ahead next_inputs(const PanelPlan* plan, const real* x, ptrdiff_t channel,
+                       ptrdiff_t q0) noexcept nogil:
     """What a plane in one long row will have staged next: further channels, or the next columns."""
     cdef const Plan* xp = &plan.x
     if channel == xp.ci:
         channel = 0
-        q0 += cols
+        q0 += xp.qb
     return lines_ahead(<uintptr_t>(x + channel * xp.xc + q0),
                        imin(xp.qb, xp.col.n_out - q0) * sizeof(real), xp.xc * sizeof(real),
                        imin(xp.cb, xp.ci - channel))
@@ -471,7 +454,7 @@ cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
     cdef ptrdiff_t image = item // (xp.n_qb * xp.n_pb * plan.n_kb * xp.groups)
     cdef ptrdiff_t p0 = pi * xp.pb, q0 = qi * xp.qb
     cdef ptrdiff_t rows = imin(xp.pb, xp.row.n_out - p0), cols = imin(xp.qb, xp.col.n_out - q0)
-    cdef ptrdiff_t first = ki * plan.block, last = imin(first + plan.block, plan.n_panels), shift
+    cdef ptrdiff_t first = ki * plan.block, last = imin(first + plan.block, plan.n_panels)
     cdef ptrdiff_t lanes = xp.lanes, ci, c0, channels, i, v0, v, p, q
     cdef ptrdiff_t v_first = panel_start(plan, first)
     cdef const real* bias = <const real*>tables.bias + group * plan.n_v * lanes
@@ -483,13 +466,6 @@ cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
     cdef Ahead inputs
     cdef real* y
     cdef real* to
-    if plan.in_groups:
-        shift = PANEL_GROUP - first_group(plan, 0, 0, out)
-        cols = imin(q0 + xp.qb - shift, xp.col.n_out)
-        q0 = imax(q0 - shift, 0)
-        cols -= q0
-        if cols <= 0:
-            return
     for p in range(rows):
         for q in range(cols):
             at[p * cols + q] = <int32_t>(p * plan.at_row + q * plan.at_pixel)
@@ -504,15 +480,12 @@ cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
         elif xp.taps:
             if plan.by_pixel:
                 stage_pixels(plan, from_x, channels, p0, rows, q0, xs)
-            elif plan.in_groups:
-                copy_rows(isa, channels, cols, from_x + q0, xp.xc, xs, xp.chan)
             else:
                 stage(isa, xp, x, image, 1, group, c0, channels, p0, rows, q0, xs)
             from_x = xs
         inputs = lines_ahead(0, 0, 0, 0)
         if plan.fetches_x:
-            inputs = next_inputs(plan, x + image * xp.xn + group * xp.ci * xp.xc, c0 + channels, q0,
-                                 cols)
+            inputs = next_inputs(plan, x + image * xp.xn + group * xp.ci * xp.xc, c0 + channels, q0)
         if packs:
             pack_some_panels(isa, plan, w + group * xp.w_group, c0, channels, first, last,
                              tables.slot if channels == xp.cb else tables.slot_last, own)
