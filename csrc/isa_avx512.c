@@ -17,7 +17,6 @@
 /* 6 x 4: 24 accumulators, 4 weights and an input of 32 registers */
 #define FC_PANELS(X) FC_PANELS_4(X)
 #define FC_ISA_PANEL_V 4
-#define FC_ISA_PANEL_AHEAD
 #define FC_DOTS(X) FC_V5(X, 1) FC_V5(X, 2) FC_V5(X, 3) FC_V5(X, 4) FC_V4(X, 5) FC_V4(X, 6)
 #define FC_ISA_DOT_M 6
 #define FC_ISA_DOT_V {0, 5, 5, 5, 5, 4, 4}

@@ -32,9 +32,6 @@ static const fc_kernels_f32 FC_TABLE_NAME = {
     FC_TILES(FC_TILE_ENTRY)
     .panel_v = FC_ISA_PANEL_V,
     FC_PANELS(FC_PANEL_ENTRY)
-#ifdef FC_ISA_PANEL_AHEAD
-    .panel_ahead = FN(fc_panel_ahead),
-#endif
     .dot_m = FC_ISA_DOT_M,
     .dot_v = FC_ISA_DOT_V,
     FC_DOTS(FC_DOT_ENTRY)

@@ -12,16 +12,11 @@
  * that a tile may hold any pixels of a block.  With taps and pixels exchanged it is the gradient with
  * respect to the weight.  y may alias nothing.  M * V accumulators, V weights and one input have to fit
  * in the registers, and M pointers in those for addresses.
- *
- * panel_ahead is the tallest and widest tile, and with each k brings the cache line at ahead + k * step
- * closer (bytes): fetched one at a time between the sums, lines from beyond the second-level cache cost
- * a few per cent; all at once they would stop the sums.  Nothing is read there: any address will do.
  */
 FC_INLINE void FN(fc_panel)(const int M, const int V, ptrdiff_t depth, const FC_T *restrict w,
                             ptrdiff_t w_pitch, const FC_T *restrict x, const int32_t *restrict off,
                             const int32_t *restrict at, const FC_T *restrict bias,
-                            FC_T *restrict y, ptrdiff_t y_pitch, const int fetches,
-                            uintptr_t ahead, ptrdiff_t step) {
+                            FC_T *restrict y, ptrdiff_t y_pitch) {
   vec acc[FC_PANEL_M][FC_PANEL_V];
   const FC_T *x_m[FC_PANEL_M];
 #pragma GCC unroll 6
@@ -34,10 +29,6 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, ptrdiff_t depth, const FC_
   for (ptrdiff_t k = 0; k < depth; ++k, w += w_pitch) {
     vec w_k[FC_PANEL_V];
     const ptrdiff_t o = off[k];
-    if (fetches) {
-      __builtin_prefetch((const void *)ahead, 0, 2);
-      ahead += step;
-    }
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) w_k[v] = held(load(w + v * VL));
 #pragma GCC unroll 6
@@ -56,13 +47,6 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, ptrdiff_t depth, const FC_
 
 #define FC_PANEL_OF(M, V)                                                                        \
   FC_KERNEL void FC_CAT(FN(fc_panel), _, M, x, V) FC_PANEL_ARGS(FC_T) {                          \
-    FN(fc_panel)(M, V, depth, w, w_pitch, x, off, at, bias, y, y_pitch, 0, 0, 0);                \
+    FN(fc_panel)(M, V, depth, w, w_pitch, x, off, at, bias, y, y_pitch);                         \
   }
 #define FC_PANEL(M, V) FC_CAT(FN(fc_panel), _, M, x, V)
-
-#ifdef FC_ISA_PANEL_AHEAD
-FC_KERNEL void FN(fc_panel_ahead) FC_PANEL_AHEAD_ARGS(FC_T) {
-  FN(fc_panel)(FC_PANEL_M, FC_ISA_PANEL_V, depth, w, w_pitch, x, off, at, bias, y, y_pitch, 1, ahead,
-               step);
-}
-#endif

@@ -20,7 +20,7 @@ of threads.  The scratch of a thread is bounded, whatever the size of the image.
 """
 
 from cython.parallel cimport prange, threadid
-from libc.stdint cimport int32_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 

@@ -1,5 +1,5 @@
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from fastconv.backends.native._views cimport View
 
@@ -60,9 +60,6 @@ cdef extern from "fastconv.h" nogil:
         fc_tile_f32[8][4] tile
         int panel_v
         fc_tile_f32[6][4] panel
-        void (*panel_ahead)(ptrdiff_t, const float*, ptrdiff_t, const float*, const int32_t*,
-                            const int32_t*, const float*, float*, ptrdiff_t, uintptr_t,
-                            ptrdiff_t) noexcept nogil
         int dot_m
         int[7] dot_v
         fc_dot_f32[6][5] dot
@@ -136,9 +133,6 @@ cdef extern from "fastconv.h" nogil:
         fc_tile_f64[8][4] tile
         int panel_v
         fc_tile_f64[6][4] panel
-        void (*panel_ahead)(ptrdiff_t, const double*, ptrdiff_t, const double*, const int32_t*,
-                            const int32_t*, const double*, double*, ptrdiff_t, uintptr_t,
-                            ptrdiff_t) noexcept nogil
         int dot_m
         int[7] dot_v
         fc_dot_f64[6][5] dot

@@ -45,39 +45,8 @@ cdef struct PanelPlan:
     ptrdiff_t n_panels, block, n_kb     # panels of a group, of a block; blocks
     bint by_pixel, in_place     # how the input is staged
     bint packs                  # each block packs the weights that it alone needs
-    bint fetches_x, fetches_y   # from beyond the second-level cache, where the ISA's tile can
     size_t w_size               # of those
     ptrdiff_t off_chan, off_row, off_col, at_row, at_pixel   # places in it: a tap's, an output's
-
-
-# Cache lines of some planes that will be needed soon: column by column, a few planes' with each tile.
-cdef struct Ahead:
-    uintptr_t column            # of the first plane
-    ptrdiff_t pitch, planes     # bytes between planes; how many
-    ptrdiff_t plane, columns    # which is next; columns still to come
-
-
-cdef Ahead lines_ahead(uintptr_t first, ptrdiff_t size, ptrdiff_t pitch,
-                       ptrdiff_t planes) noexcept nogil:
-    """The lines that hold `size` bytes from `first` on, and so in each plane."""
-    return Ahead(first, pitch, planes, 0, ceil_div(size, CACHE_LINE) if size > 0 else 0)
-
-
-cdef inline void tile_ahead(const fc_isa* isa, ptrdiff_t depth, const real* w, ptrdiff_t w_pitch,
-                            const real* x, const int32_t* off, const int32_t* at,
-                            const real* bias, real* y, ptrdiff_t y_pitch,
-                            Ahead* lines) noexcept nogil:
-    """The largest tile, and meanwhile as many of the lines as it takes steps."""
-    cdef uintptr_t first = lines.column + lines.plane * lines.pitch
-    if real is float:
-        isa.f32.panel_ahead(depth, w, w_pitch, x, off, at, bias, y, y_pitch, first, lines.pitch)
-    else:
-        isa.f64.panel_ahead(depth, w, w_pitch, x, off, at, bias, y, y_pitch, first, lines.pitch)
-    lines.plane += depth
-    if lines.plane >= lines.planes:
-        lines.plane = 0
-        lines.column += CACHE_LINE
-        lines.columns -= 1
 
 
 cdef inline void panel(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t depth, const real* w,
@@ -105,7 +74,6 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
     cdef Plan* xp = &plan.x
     cdef ptrdiff_t width, rows, most, items, parts, n_kb, block, reach, per_row
     cdef double cost, least = 0
-    cdef ptrdiff_t cache = fc_second_level() // 2
     plan.panel_v = isa.f32.panel_v if item_size == 4 else isa.f64.panel_v
     width = plan.panel_v * xp.lanes
     xp.mode = ROWS
@@ -174,13 +142,6 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
     lay_out_panels(plan)
     plan.packs = xp.images * xp.n_pb * xp.n_qb == 1
     plan.w_size = rounded(xp.cb * xp.taps * plan.block * width * item_size) if plan.packs else 0
-
-    plan.fetches_x = plan.fetches_y = (isa.f32.panel_ahead != NULL if item_size == 4
-                                       else isa.f64.panel_ahead != NULL)
-    plan.fetches_x &= (xp.taps == 1 and xp.xw == 1 and xp.row.n_in == 1 and not plan.in_place
-                       and xp.ci * xp.xc * <ptrdiff_t>item_size > cache)
-    plan.fetches_y &= (is_flat(plan, xp.qb) and xp.oc != 1
-                       and xp.co * xp.oc * <ptrdiff_t>item_size > cache)
 
     xp.n_vec = xp.pb * xp.qb
     xp.x_size = 0 if plan.in_place else rounded((xp.cb * xp.chan + 2 * xp.lanes) * item_size)
@@ -294,14 +255,12 @@ cdef void panel_offsets(const PanelPlan* plan, ptrdiff_t channels, int32_t* off)
 cdef void panel_run(const fc_isa* isa, ptrdiff_t lanes, ptrdiff_t v, ptrdiff_t begin, ptrdiff_t end,
                     ptrdiff_t depth, const real* w, const real* x, const int32_t* off,
                     const int32_t* at, const real* bias, real* y, const char* coming,
-                    ptrdiff_t ahead, Ahead* in_planes, Ahead* out_planes) noexcept nogil:
+                    ptrdiff_t ahead) noexcept nogil:
     """One panel over the pixels from `begin` to `end`, in tiles of nearly equal height; y is the first's.
 
-    `coming` will be read soon, `ahead` bytes of it for each pixel, and so the lines of some planes of
-    inputs and outputs, in turn.
+    `coming` will be read soon, `ahead` bytes of it for each pixel.
     """
     cdef ptrdiff_t n = end - begin, each, rest, m
-    cdef Ahead* lines
     if n == 0:
         return
     m = ceil_div(n, FC_PANEL_M)
@@ -311,13 +270,7 @@ cdef void panel_run(const fc_isa* isa, ptrdiff_t lanes, ptrdiff_t v, ptrdiff_t b
         if rest > 0:
             m += 1
             rest -= 1
-        lines = in_planes
-        if out_planes.columns > lines.columns:
-            lines = out_planes
-        if lines.columns > 0 and m == FC_PANEL_M:
-            tile_ahead(isa, depth, w, v * lanes, x, off, at + begin, bias, y, v * lanes, lines)
-        else:
-            panel(isa, m, v, depth, w, v * lanes, x, off, at + begin, bias, y, v * lanes)
+        panel(isa, m, v, depth, w, v * lanes, x, off, at + begin, bias, y, v * lanes)
         fc_open_pages(coming, m * ahead)
         coming += m * ahead
         y += m * v * lanes
@@ -327,8 +280,8 @@ cdef void panel_run(const fc_isa* isa, ptrdiff_t lanes, ptrdiff_t v, ptrdiff_t b
 cdef void panel_rows(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrdiff_t p0,
                      ptrdiff_t rows, ptrdiff_t q0, ptrdiff_t cols, ptrdiff_t channels,
                      const real* w, const real* x, const int32_t* off, const int32_t* at,
-                     const real* bias, real* y, ptrdiff_t filters, real* run, real* to,
-                     Ahead* inputs) noexcept nogil:
+                     const real* bias, real* y, ptrdiff_t filters, real* run,
+                     real* to) noexcept nogil:
     """One panel over a block: rows that need the same row taps together, the others left out.
 
     Where `to` is given, its first filter's plane, the sums are finished and go there in groups, so that
@@ -340,16 +293,7 @@ cdef void panel_rows(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrd
     cdef const char* coming = <const char*>(w + xp.taps * channels * width)
     cdef ptrdiff_t ahead = ceil_div(xp.taps * channels * width * <ptrdiff_t>sizeof(real),
                                     imax(last, 1))
-    cdef Ahead nothing = lines_ahead(0, 0, 0, 0), outputs = nothing
-    if v != plan.panel_v:
-        inputs = &nothing
-    stop = last
-    if to != NULL:
-        stop = first_group(plan, p0, q0, to)
-        if plan.fetches_y and v == plan.panel_v:    # but the first ones, which come too soon
-            outputs = lines_ahead(<uintptr_t>(to + (xp.row.out_start + p0) * xp.oh
-                                              + xp.col.out_start + q0 + stop),
-                                  (last - stop) * sizeof(real), xp.oc * sizeof(real), filters)
+    stop = last if to == NULL else first_group(plan, p0, q0, to)
     while p < rows:
         t0 = first_tap(&xp.row, p0 + p)
         t1 = imax(end_tap(&xp.row, p0 + p), t0)
@@ -364,8 +308,7 @@ cdef void panel_rows(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrd
             here = imin(end * cols, stop)
             panel_run(isa, xp.lanes, v, q, here, (t1 - t0) * per_tap,
                       w + t0 * per_tap * width, x, off + t0 * per_tap, at, bias,
-                      y + (q - group if xp.n_cb == 1 else q) * width, coming + q * ahead, ahead,
-                      inputs, &outputs)
+                      y + (q - group if xp.n_cb == 1 else q) * width, coming + q * ahead, ahead)
             q = here
             if q == stop and to != NULL:
                 emit_pixels(isa, plan, v, filters, p0, q0, cols, group, q,
@@ -425,18 +368,6 @@ cdef void emit_pixels(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptr
         begin += count
 
 
-cdef Ahead next_inputs(const PanelPlan* plan, const real* x, ptrdiff_t channel,
-                       ptrdiff_t q0) noexcept nogil:
-    """What a plane in one long row will have staged next: further channels, or the next columns."""
-    cdef const Plan* xp = &plan.x
-    if channel == xp.ci:
-        channel = 0
-        q0 += xp.qb
-    return lines_ahead(<uintptr_t>(x + channel * xp.xc + q0),
-                       imin(xp.qb, xp.col.n_out - q0) * sizeof(real), xp.xc * sizeof(real),
-                       imin(xp.cb, xp.ci - channel))
-
-
 cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
                       const Tables* tables, real* out, ptrdiff_t item,
                       char* scratch) noexcept nogil:
@@ -463,7 +394,6 @@ cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
     cdef const real* from_x
     cdef const int32_t* off
     cdef bint packs = tables.as_given
-    cdef Ahead inputs
     cdef real* y
     cdef real* to
     for p in range(rows):
@@ -483,9 +413,6 @@ cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
             else:
                 stage(isa, xp, x, image, 1, group, c0, channels, p0, rows, q0, xs)
             from_x = xs
-        inputs = lines_ahead(0, 0, 0, 0)
-        if plan.fetches_x:
-            inputs = next_inputs(plan, x + image * xp.xn + group * xp.ci * xp.xc, c0 + channels, q0)
         if packs:
             pack_some_panels(isa, plan, w + group * xp.w_group, c0, channels, first, last,
                              tables.slot if channels == xp.cb else tables.slot_last, own)
@@ -502,7 +429,7 @@ cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
                 to = out + image * xp.on + (group * xp.co + v0 * lanes) * xp.oc
             panel_rows(isa, plan, v, p0, rows, q0, cols, channels, w_panel, from_x, off, at,
                        bias + v0 * lanes if ci == 0 else NULL, y,
-                       imin(v * lanes, xp.co - v0 * lanes), run, to, &inputs)
+                       imin(v * lanes, xp.co - v0 * lanes), run, to)
 
 
 cdef inline size_t panel_weight_size(const PanelPlan* plan, size_t item_size) noexcept nogil:
@@ -721,11 +648,10 @@ cdef void panel_weight_tiles(const fc_isa* isa, const PanelWeightPlan* plan, ptr
     """Adds a block of pixels to one panel's sums [channel][row tap][column tap][filter]."""
     cdef const Plan* xp = &plan.panels.x
     cdef ptrdiff_t width = v * xp.lanes, t, r, first, end, c, m, i, taps = xp.taps
-    cdef Ahead nothing = lines_ahead(0, 0, 0, 0)
     cdef int32_t place[FC_PANEL_M]
     if channels < FC_PANEL_M and taps > 1:
         panel_run(isa, xp.lanes, v, 0, channels * taps, rows * cols, dy, xs, off, at,
-                  <const real*>NULL, sums, <const char*>NULL, 0, &nothing, &nothing)
+                  <const real*>NULL, sums, <const char*>NULL, 0)
         return
     for t in range(taps):
         r = t // xp.col.n_taps
