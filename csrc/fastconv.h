@@ -24,9 +24,11 @@ enum {
 /* kernels/tile.h */
 #define FC_TILE_ARGS(T)                                                                          \
   (ptrdiff_t depth, const T *w, ptrdiff_t w_pitch, const T *x, const int32_t *off,               \
-   const int32_t *at, const T *bias, T *y, ptrdiff_t y_pitch)
+   const int32_t *at, const T *bias, T *y, ptrdiff_t y_pitch, const int32_t *to)
 /* kernels/panel.h */
-#define FC_PANEL_ARGS(T) FC_TILE_ARGS(T)
+#define FC_PANEL_ARGS(T)                                                                         \
+  (ptrdiff_t depth, const T *w, ptrdiff_t w_pitch, const T *x, const int32_t *off,               \
+   const int32_t *at, const T *bias, T *y, ptrdiff_t y_pitch)
 /* kernels/dot.h */
 #define FC_DOT_ARGS(T)                                                                           \
   (ptrdiff_t rows, ptrdiff_t n, const T *a, ptrdiff_t a_row, ptrdiff_t a_pitch, const T *b,      \
@@ -130,6 +132,7 @@ typedef struct {
 
 #define FC_DECLARE(T, S)                                                                         \
   typedef void(*fc_tile_##S) FC_TILE_ARGS(T);                                                    \
+  typedef void(*fc_panel_##S) FC_PANEL_ARGS(T);                                                  \
   typedef void(*fc_dot_##S) FC_DOT_ARGS(T);                                                      \
   typedef struct {                                                                               \
     int lanes;                     /* VL: elements of a vector */                                \
@@ -137,7 +140,7 @@ typedef struct {
     int tile_v[FC_TILE_M + 1];     /* vectors of the widest tile with m rows */                  \
     fc_tile_##S tile[FC_TILE_M][FC_TILE_V]; /* [m - 1][v - 1] */                                 \
     int panel_v;                   /* vectors of a panel; a panel's tile has up to FC_PANEL_M rows */\
-    fc_tile_##S panel[FC_PANEL_M][FC_PANEL_V]; /* [m - 1][v - 1] */                              \
+    fc_panel_##S panel[FC_PANEL_M][FC_PANEL_V]; /* [m - 1][v - 1] */                             \
     int dot_m;                     /* rows of its largest inner-product tile */                  \
     int dot_v[FC_DOT_M + 1];       /* vectors of the widest one with m rows */                   \
     fc_dot_##S dot[FC_DOT_M][FC_DOT_V];     /* [m - 1][v - 1] */                                 \

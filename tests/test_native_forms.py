@@ -99,6 +99,25 @@ def test_bits_of_large_sums_do_not_depend_on_threads(form, op, dtype, rng):
     assert_close(result, desired.astype(dtype), length=helpers.length(op, spec))
 
 
+@pytest.mark.parametrize("memory", ["row ends apart", "offset"])
+@pytest.mark.parametrize("width", [1, 7, 8, 17, 31, 45, 530])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "op, activation", [("conv2d", None), ("conv2d", "relu"), ("conv2d_input", None)]
+)
+def test_form_writes_whole_rows_and_nothing_beside(form, op, activation, dtype, width, memory, rng):
+    """Rows of less than a vector, of whole ones and of more, each between places of others."""
+    spec = helpers.conv_spec((2, 3, 7, width), (9, 3, 3, 3), (2, 1), 1, 1, 1, dtype)
+    inputs = operands(op, spec, rng, helpers.integers)
+    desired = getattr(baselines, op)(spec, *(inputs if op == "conv2d" else inputs[::-1]))
+    if activation:
+        desired = np.maximum(desired, 0)
+    view, buffer = helpers.embed(desired.shape, dtype, memory)
+    call(row_of(op, form), spec, inputs, view, activation=activation)
+    np.testing.assert_array_equal(view, desired)
+    assert helpers.untouched(view, buffer)
+
+
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
 @pytest.mark.parametrize("op, spec", [c for c in cases(few) if c.values[0] == "conv2d"])
 def test_form_with_activation_and_output_of_any_strides(form, op, spec, activation, rng):

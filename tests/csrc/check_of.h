@@ -35,29 +35,34 @@ static void OF(check_tile)(const char *isa, const OF(fc_kernels) * f) {
       for (int bias_given = 0; bias_given < 2; ++bias_given) {
         const int lanes = f->lanes;
         const ptrdiff_t depth = between(0, 9), w_pitch = m + between(0, 3);
-        const ptrdiff_t y_pitch = v * lanes + between(0, 5), n_y = (m - 1) * y_pitch + v * lanes;
-        int32_t *off = room(depth * 4), *at = room(v * 4), reach = 0, farthest = 0;
+        int32_t *off = room(depth * 4), *at = room(v * 4), *to = room(v * 4), reach = 0, farthest = 0;
         for (ptrdiff_t k = 0; k < depth; ++k) {
           off[k] = (int32_t)between(0, 40);
           if (off[k] > reach) reach = off[k];
         }
         for (int i = 0; i < v; ++i) {
-          at[i] = (int32_t)between(0, 90);
+          /* beside the one before, or reaching back into it: then with the same numbers */
+          const int back = bias_given && i ? (int)between(0, lanes - 1) : 0;
+          at[i] = back ? at[i - 1] + lanes - back : (int32_t)between(0, 90);
+          to[i] = i ? to[i - 1] + lanes + (back ? -back : (int)between(0, 3)) : 0;
           if (at[i] > farthest) farthest = at[i];
         }
+        const ptrdiff_t width = to[v - 1] + lanes;
+        const ptrdiff_t y_pitch = width + between(0, 5), n_y = (m - 1) * y_pitch + width;
         T *x = OF(integers)(depth ? reach + farthest + lanes : 0);
         T *w = OF(integers)(depth ? (depth - 1) * w_pitch + m : 0);
         T *bias = OF(integers)(m), *y = OF(integers)(n_y), *wanted = OF(copy)(y, n_y);
         for (int i = 0; i < m; ++i)
           for (int j = 0; j < v * lanes; ++j) {
-            T *sum = wanted + i * y_pitch + j;
+            T *sum = wanted + i * y_pitch + to[j / lanes] + j % lanes;
             if (bias_given) *sum = bias[i];
             for (ptrdiff_t k = 0; k < depth; ++k)
               *sum += w[k * w_pitch + i] * x[at[j / lanes] + off[k] + j % lanes];
           }
-        f->tile[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias_given ? bias : NULL, y, y_pitch);
+        f->tile[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias_given ? bias : NULL, y, y_pitch,
+                               to);
         OF(same)(isa, "tile", y, wanted, n_y);
-        leave(off), leave(at), leave(x), leave(w), leave(bias), leave(y), leave(wanted);
+        leave(off), leave(at), leave(to), leave(x), leave(w), leave(bias), leave(y), leave(wanted);
       }
 }
 

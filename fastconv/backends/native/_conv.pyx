@@ -65,6 +65,8 @@ cdef enum:
     STAGE_BYTES = 262144    # staged input of one block
     Y_BYTES = 262144        # results of one block
     RUN_BYTES = 16384       # a tile's rows of grad_output, in the gradient of the weight
+    L1_BYTES = 16384        # results that an activation gets before the tiles go on
+    LAST_PLACE = 0x40000000 # largest that a table of places holds
     COLUMN_BLOCK = 512      # widest piece of a row
     PATCH_BLOCK = 256       # output pixels of a block of patches
     KEEP_BYTES = 4194304    # scratch a thread may leave behind for the next call
@@ -159,11 +161,12 @@ cdef inline ptrdiff_t gcd(ptrdiff_t a, ptrdiff_t b) noexcept nogil:
 
 cdef inline void tile(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t depth, const real* w,
                       ptrdiff_t w_pitch, const real* x, const int32_t* off, const int32_t* at,
-                      const real* bias, real* y, ptrdiff_t y_pitch) noexcept nogil:
+                      const real* bias, real* y, ptrdiff_t y_pitch,
+                      const int32_t* to) noexcept nogil:
     if real is float:
-        isa.f32.tile[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias, y, y_pitch)
+        isa.f32.tile[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias, y, y_pitch, to)
     else:
-        isa.f64.tile[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias, y, y_pitch)
+        isa.f64.tile[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias, y, y_pitch, to)
 
 
 cdef inline void dot(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t rows, ptrdiff_t n,
@@ -288,6 +291,8 @@ cdef inline ptrdiff_t first_tap(const Axis* axis, ptrdiff_t p) noexcept nogil:
 cdef inline ptrdiff_t end_tap(const Axis* axis, ptrdiff_t p) noexcept nogil:
     """One past the last tap of output p that lies inside the input."""
     cdef ptrdiff_t room = axis.n_in - 1 - axis.start - p * axis.step
+    if room >= (axis.n_taps - 1) * axis.tap_step:       # most: a division takes longer
+        return axis.n_taps
     return imin(room // axis.tap_step + 1, axis.n_taps) if room >= 0 else 0
 
 
@@ -399,6 +404,7 @@ cdef inline void stage_run_of_lanes(ptrdiff_t lanes, const real* row, ptrdiff_t 
 cdef struct Plan:
     int mode, lanes, tile_m, activation
     bint from_lanes                     # the input has the images in its lanes
+    bint direct                         # tiles write into the output, see `goes_direct`
     ptrdiff_t images, groups, ci, co    # ci, co: channels of one group
     Axis row, col
     ptrdiff_t xn, xc, xh, xw            # input
@@ -422,6 +428,14 @@ cdef struct Plan:
 cdef inline ptrdiff_t vectors(const Plan* plan, ptrdiff_t cols) noexcept nogil:
     """Vectors of one row of `cols` output pixels."""
     return cols if plan.mode == LANES else ceil_div(cols, plan.lanes)
+
+
+cdef inline bint goes_direct(const Plan* plan, ptrdiff_t cols) noexcept nogil:
+    """Whether the tiles of a block write into the output, without a stay in scratch.
+
+    A row's last vector then overlaps the one before: both hold the same numbers there.
+    """
+    return plan.direct and cols >= plan.lanes
 
 
 cdef inline ptrdiff_t tap_col(const Plan* plan, ptrdiff_t t) noexcept nogil:
@@ -599,16 +613,24 @@ cdef void pack_block(const fc_isa* isa, const Plan* plan, const Columns* part, i
              to + c * (part.t1 - part.t0) * pitch, pitch)
 
 
+cdef inline ptrdiff_t place_of(const Plan* plan, ptrdiff_t image, ptrdiff_t k, ptrdiff_t p,
+                               ptrdiff_t q) noexcept nogil:
+    """Where output (p, q) of channel k lies in the array."""
+    return (image * plan.on + k * plan.oc
+            + (plan.row.out_start + p * plan.row.out_step) * plan.oh
+            + (plan.col.out_start + q * plan.col.out_step) * plan.ow)
+
+
 cdef void emit(const fc_isa* isa, const Plan* plan, ptrdiff_t image, int images, ptrdiff_t k,
                ptrdiff_t p0, ptrdiff_t rows, ptrdiff_t q0, ptrdiff_t cols, const real* y,
                real* run, real* out) noexcept nogil:
     """Results of output channel k from scratch into the array."""
     cdef ptrdiff_t p, q, j, l, here, done, per_row = vectors(plan, cols) * plan.lanes
-    cdef real* to = out + image * plan.on + k * plan.oc
-    cdef real* to_row
     cdef ptrdiff_t oh = plan.oh * plan.row.out_step, ow = plan.ow * plan.col.out_step
-    to += plan.row.out_start * plan.oh + plan.col.out_start * plan.ow
+    cdef real* to
+    cdef real* to_row
     if plan.mode == PATCHES:
+        to = out + place_of(plan, image, k, 0, 0)
         p = p0 // plan.col.n_out
         q = p0 % plan.col.n_out
         done = 0
@@ -624,7 +646,7 @@ cdef void emit(const fc_isa* isa, const Plan* plan, ptrdiff_t image, int images,
             q = 0
             p += 1
         return
-    to += p0 * oh + q0 * ow
+    to = out + place_of(plan, image, k, p0, q0)
     if plan.mode == LANES:
         if ow == 1 and oh == cols:
             scatter_lanes(isa, rows * cols, images, y, plan.lanes, to, plan.on)
@@ -661,8 +683,8 @@ cdef void tile_run(const fc_isa* isa, const Plan* plan, ptrdiff_t m, ptrdiff_t v
         if rest > 0:
             v += 1
             rest -= 1
-        tile(isa, m, v, depth, w, plan.tile_m, x, off, at + begin, bias, y + begin * plan.lanes,
-             y_pitch)
+        tile(isa, m, v, depth, w, plan.tile_m, x, off, at + begin, bias, y, y_pitch,
+             at + plan.n_vec + begin)
         begin += v
 
 
@@ -709,17 +731,31 @@ cdef void tile_rows(const fc_isa* isa, const Plan* plan, ptrdiff_t m, ptrdiff_t 
         p = end
 
 
-cdef void block_places(const Plan* plan, ptrdiff_t rows, ptrdiff_t per_row,
+cdef void block_places(const Plan* plan, ptrdiff_t rows, ptrdiff_t cols,
                        int32_t* at) noexcept nogil:
-    """Where each vector of output pixels begins in a staged block (ROWS and LANES)."""
-    cdef ptrdiff_t p, j, place, step = plan.pixel if plan.mode == LANES else plan.lanes
+    """Where each vector of output pixels begins in a staged block, and where its sums go."""
+    cdef ptrdiff_t lanes = plan.lanes, step = plan.pixel if plan.mode == LANES else lanes
+    cdef ptrdiff_t p, j, per_row = vectors(plan, cols)
+    cdef ptrdiff_t out_row = plan.out_row if plan.taps else 0, to_row = per_row * lanes
+    cdef ptrdiff_t place = 0, goal = 0
+    cdef int32_t* to = at + plan.n_vec
+    cdef bint direct = goes_direct(plan, cols)
     if plan.taps == 0:      # nothing is read
-        memset(at, 0, rows * per_row * sizeof(int32_t))
-        return
+        step = 0
+    if direct:
+        to_row = plan.oh * plan.row.out_step
     for p in range(rows):
-        place = p * plan.out_row
         for j in range(per_row):
-            at[p * per_row + j] = <int32_t>(place + j * step)
+            at[j] = <int32_t>(place + j * step)
+            to[j] = <int32_t>(goal + j * lanes)
+        if direct:          # the last vector ends with the row
+            j = cols - lanes
+            at[per_row - 1] = <int32_t>(place + (j if plan.taps else 0))
+            to[per_row - 1] = <int32_t>(goal + j)
+        place += out_row
+        goal += to_row
+        at += per_row
+        to += per_row
 
 
 cdef inline ptrdiff_t widest(const fc_isa* isa, ptrdiff_t m, const real* w) noexcept nogil:
@@ -728,6 +764,28 @@ cdef inline ptrdiff_t widest(const fc_isa* isa, ptrdiff_t m, const real* w) noex
         return isa.f32.tile_v[m]
     else:
         return isa.f64.tile_v[m]
+
+
+cdef void direct_rows(const fc_isa* isa, const Plan* plan, ptrdiff_t m, ptrdiff_t p0,
+                      ptrdiff_t rows, ptrdiff_t cols, const real* w, const real* x,
+                      const int32_t* off, const int32_t* at, const real* bias,
+                      real* y) noexcept nogil:
+    """One register tile's height over a whole block, into the output; y is its first element."""
+    cdef ptrdiff_t pitch = plan.oh * plan.row.out_step, per_row = vectors(plan, cols)
+    cdef ptrdiff_t p = 0, i, j, here, few = rows
+    if plan.activation:     # finds the sums in L1
+        few = imax(1, L1_BYTES // <ptrdiff_t>(m * cols * sizeof(real)))
+    while p < rows:
+        here = imin(few, rows - p)
+        tile_rows(isa, plan, m, widest(isa, m, w), p0 + p, here, per_row, 0, plan.ci, w, x, off,
+                  at + p * per_row, bias, y, plan.oc)
+        for i in range(m if plan.activation else 0):
+            if pitch == cols:
+                activate(isa, plan.activation, here * cols, y + i * plan.oc + p * pitch)
+                continue
+            for j in range(p, p + here):
+                activate(isa, plan.activation, cols, y + i * plan.oc + j * pitch)
+        p += here
 
 
 cdef void correlate_block(const fc_isa* isa, const Plan* plan, const real* x,
@@ -775,19 +833,25 @@ cdef void correlate_block(const fc_isa* isa, const Plan* plan, const real* x,
             stage_patches(isa, plan, x, image, group, c0, channels, p0, rows, run, xs)
             for j in range(n_vec):
                 at[j] = <int32_t>(j * channels * plan.taps * plan.lanes)
+                at[plan.n_vec + j] = <int32_t>(j * plan.lanes)
         else:
             if plan.taps:
                 stage(isa, plan, x, image, images, group, c0, channels, p0, rows, q0, xs)
-            block_places(plan, rows, per_row, at)
+            block_places(plan, rows, cols, at)
         for mt in range(mt0, mt1):
             m0 = tile_start(plan, mt)
             m1 = tile_start(plan, mt + 1)
             w_tile = w + (group * plan.n_mt + mt) * packed_depth(plan) * plan.tile_m
-            # results of earlier channel blocks wait in scratch; with one block a tile's are enough
-            y = ys if plan.n_cb == 1 else ys + (m0 - k0) * y_pitch
             first_bias = NULL
             if ci == 0:
                 first_bias = bias + group * plan.co + m0
+            if goes_direct(plan, cols):
+                y = out + place_of(plan, image, group * plan.co + m0, p0, q0)
+                direct_rows(isa, plan, m1 - m0, p0, rows, cols, w_tile, xs, off_block, at,
+                            first_bias, y)
+                continue
+            # results of earlier channel blocks wait in scratch; with one block a tile's are enough
+            y = ys if plan.n_cb == 1 else ys + (m0 - k0) * y_pitch
             tile_rows(isa, plan, m1 - m0, widest(isa, m1 - m0, w), p0, rows, per_row, c0, channels, w_tile, xs,
                       off_block, at, first_bias, y, y_pitch)
             if ci == plan.n_cb - 1:
@@ -883,6 +947,9 @@ cdef void cut(Plan* plan, size_t item_size, int threads) noexcept nogil:
         plan.n_pb = ceil_div(plan.row.n_out, plan.pb)
         lay_out(plan)
         plan.n_vec = plan.pb * vectors(plan, plan.qb)
+        plan.direct = (plan.mode == ROWS and plan.n_cb == 1 and plan.ow == 1
+                       and plan.col.out_step == 1
+                       and plan.pb * plan.row.out_step * imax(plan.oh, -plan.oh) <= LAST_PLACE)
         # a vector at the end of the last row reads up to one vector beyond it
         plan.x_size = plan.cb * plan.chan + 2 * lanes
         plan.piece = plan.col_side.length * unit
@@ -894,7 +961,9 @@ cdef void cut(Plan* plan, size_t item_size, int threads) noexcept nogil:
     plan.x_size = rounded(plan.x_size * item_size)
     plan.y_size = rounded(plan.n_vec * lanes * item_size
                           * (plan.tile_m if plan.n_cb == 1 else plan.mt_block * plan.tile_m))
-    plan.at_size = rounded(plan.n_vec * sizeof(int32_t))
+    if goes_direct(plan, plan.col.n_out - (plan.n_qb - 1) * plan.qb):   # so does every block
+        plan.y_size = 0
+    plan.at_size = rounded(2 * plan.n_vec * sizeof(int32_t))
     plan.scratch = (plan.x_size + plan.y_size + plan.at_size
                     + rounded(imax(plan.n_vec, plan.qb) * lanes * item_size))
 

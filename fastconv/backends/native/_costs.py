@@ -37,6 +37,8 @@ RUN_BYTES, COLUMNS = 16384, 512
 STAGE, STAGE_STRIDED, TRANSPOSE, PATCH, PATCH_ROW = 3.0, 6.0, 0.8, 8.0, 25.0
 # the same for results that come out of panels, filter by filter
 EMIT = 1.3
+# cycles for a vector of results that a tile writes into the output
+WRITE = 1.0
 # cycles for an element of the weight: packed for all blocks, or by the block that needs it
 PACK, PACK_AT_ONCE = 2.0, 0.7
 # cycles that a tap of a plane's tile takes, with its share of the loads
@@ -121,7 +123,11 @@ class _Job:
             moved = self.staging * self.read * ceil(self.K / 32) + READ * self.made
             rate = self.of_dots(rows, row, ceil(row / lanes), row % lanes)
             return Cost(self.flops * share, rate, moved / lanes)
-        moved = (self.staging * self.read + STAGE * self.made) / lanes
+        # whole rows, summed at once, go straight into the output
+        whole = (self.pixels() if _is_plain(spec) else self.cols) >= lanes
+        whole = whole and (self.op == "conv2d" or spec.stride[1] == 1)
+        made = self.made * (WRITE if whole and self.depth <= DEPTH else STAGE)
+        moved = (self.staging * self.read + made) / lanes
         rate = ROWS * _tile(lanes, height, vectors, self.depth)
         return Cost(self.flops * share * self.inside, rate, moved)
 

@@ -21,9 +21,15 @@ cdef extern from "fastconv.h" nogil:
         FC_DOT_V
 
     ctypedef void (*fc_tile_f32)(ptrdiff_t, const float*, ptrdiff_t, const float*, const int32_t*,
-                                 const int32_t*, const float*, float*, ptrdiff_t) noexcept nogil
+                                 const int32_t*, const float*, float*, ptrdiff_t,
+                                 const int32_t*) noexcept nogil
+    ctypedef void (*fc_panel_f32)(ptrdiff_t, const float*, ptrdiff_t, const float*, const int32_t*,
+                                  const int32_t*, const float*, float*, ptrdiff_t) noexcept nogil
     ctypedef void (*fc_tile_f64)(ptrdiff_t, const double*, ptrdiff_t, const double*, const int32_t*,
-                                 const int32_t*, const double*, double*, ptrdiff_t) noexcept nogil
+                                 const int32_t*, const double*, double*, ptrdiff_t,
+                                 const int32_t*) noexcept nogil
+    ctypedef void (*fc_panel_f64)(ptrdiff_t, const double*, ptrdiff_t, const double*, const int32_t*,
+                                  const int32_t*, const double*, double*, ptrdiff_t) noexcept nogil
     ctypedef void (*fc_dot_f32)(ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t,
                                 const float*, ptrdiff_t, const int32_t*, ptrdiff_t,
                                 float*) noexcept nogil
@@ -59,7 +65,7 @@ cdef extern from "fastconv.h" nogil:
         int[9] tile_v
         fc_tile_f32[8][4] tile
         int panel_v
-        fc_tile_f32[6][4] panel
+        fc_panel_f32[6][4] panel
         int dot_m
         int[7] dot_v
         fc_dot_f32[6][5] dot
@@ -132,7 +138,7 @@ cdef extern from "fastconv.h" nogil:
         int[9] tile_v
         fc_tile_f64[8][4] tile
         int panel_v
-        fc_tile_f64[6][4] panel
+        fc_panel_f64[6][4] panel
         int dot_m
         int[7] dot_v
         fc_dot_f64[6][5] dot
