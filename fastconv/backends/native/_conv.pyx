@@ -46,6 +46,30 @@ cdef extern from *:
     """
     void fc_copy_row(void* to, const void* from_, size_t n) nogil
 
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <unistd.h>
+    /* bytes of a core's second-level cache, within what processors have; 512 KiB if unknown */
+    static inline ptrdiff_t fc_second_level(void) {
+      long size = 0;
+    #ifdef _SC_LEVEL2_CACHE_SIZE
+      size = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    #endif
+      if (size <= 0) size = 1 << 19;
+      return size < 1 << 18 ? 1 << 18 : size > 1 << 21 ? 1 << 21 : size;
+    }
+    /* Processors fetch by themselves what is read in order, but not from the next page: the first lines
+     * of each page from p on, a few at a time, for too many stop what is being computed. */
+    static inline void fc_open_pages(const char *p, ptrdiff_t bytes) {
+      const char *end = p + bytes;
+      for (p += -(uintptr_t)p % 4096; p < end; p += 4096)
+        for (int line = 0; line < 4; ++line) __builtin_prefetch(p + 64 * line, 0, 2);
+    }
+    """
+    ptrdiff_t fc_second_level() nogil
+    void fc_open_pages(const char*, ptrdiff_t) nogil
+
 ctypedef fused real:
     float
     double
@@ -67,6 +91,7 @@ cdef enum:
     RUN_BYTES = 16384       # a tile's rows of grad_output, in the gradient of the weight
     L1_BYTES = 16384        # results that an activation gets before the tiles go on
     LAST_PLACE = 0x40000000 # largest that a table of places holds
+    STREAMS = 32            # places that processors fetch ahead of
     COLUMN_BLOCK = 512      # widest piece of a row
     PATCH_BLOCK = 256       # output pixels of a block of patches
     KEEP_BYTES = 4194304    # scratch a thread may leave behind for the next call
@@ -405,6 +430,7 @@ cdef struct Plan:
     int mode, lanes, tile_m, activation
     bint from_lanes                     # the input has the images in its lanes
     bint direct                         # tiles write into the output, see `goes_direct`
+    bint in_place                       # and read the input: planes in one long row, taps of one
     ptrdiff_t images, groups, ci, co    # ci, co: channels of one group
     Axis row, col
     ptrdiff_t xn, xc, xh, xw            # input
@@ -428,6 +454,22 @@ cdef struct Plan:
 cdef inline ptrdiff_t vectors(const Plan* plan, ptrdiff_t cols) noexcept nogil:
     """Vectors of one row of `cols` output pixels."""
     return cols if plan.mode == LANES else ceil_div(cols, plan.lanes)
+
+
+cdef inline bint is_long_row(const Plan* plan) noexcept nogil:
+    """Whether a 1x1 kernel leaves planes that are one long row as they are."""
+    return (plan.taps == 1 and plan.row.n_out == 1 and plan.row.n_in == 1 and plan.xw == 1
+            and plan.col.step == 1 and plan.col.start == 0 and plan.col.n_out == plan.col.n_in)
+
+
+cdef inline bint stays_near(const Plan* plan, size_t item_size) noexcept nogil:
+    """Whether planes read side by side come from the caches.
+
+    The same pixel's places in different planes must share no more than a few cache sets; and an image
+    has to stay in the second level, unless processors can follow its planes and fetch ahead.
+    """
+    cdef ptrdiff_t pitch = plan.xc * <ptrdiff_t>item_size
+    return pitch % 2048 != 0 and (plan.ci <= STREAMS or plan.ci * pitch <= fc_second_level() // 2)
 
 
 cdef inline bint goes_direct(const Plan* plan, ptrdiff_t cols) noexcept nogil:
@@ -809,6 +851,7 @@ cdef void correlate_block(const fc_isa* isa, const Plan* plan, const real* x,
     cdef const real* w = <const real*>tables.w
     cdef const real* w_tile
     cdef const real* first_bias
+    cdef const real* from_x = xs
     cdef const int32_t* off_block
     cdef real* y
     if plan.mode == LANES:
@@ -835,7 +878,9 @@ cdef void correlate_block(const fc_isa* isa, const Plan* plan, const real* x,
                 at[j] = <int32_t>(j * channels * plan.taps * plan.lanes)
                 at[plan.n_vec + j] = <int32_t>(j * plan.lanes)
         else:
-            if plan.taps:
+            if plan.in_place:
+                from_x = x + image * plan.xn + (group * plan.ci + c0) * plan.xc + q0
+            elif plan.taps:
                 stage(isa, plan, x, image, images, group, c0, channels, p0, rows, q0, xs)
             block_places(plan, rows, cols, at)
         for mt in range(mt0, mt1):
@@ -847,7 +892,7 @@ cdef void correlate_block(const fc_isa* isa, const Plan* plan, const real* x,
                 first_bias = bias + group * plan.co + m0
             if goes_direct(plan, cols):
                 y = out + place_of(plan, image, group * plan.co + m0, p0, q0)
-                direct_rows(isa, plan, m1 - m0, p0, rows, cols, w_tile, xs, off_block, at,
+                direct_rows(isa, plan, m1 - m0, p0, rows, cols, w_tile, from_x, off_block, at,
                             first_bias, y)
                 continue
             # results of earlier channel blocks wait in scratch; with one block a tile's are enough
@@ -952,6 +997,11 @@ cdef void cut(Plan* plan, size_t item_size, int threads) noexcept nogil:
                        and plan.pb * plan.row.out_step * imax(plan.oh, -plan.oh) <= LAST_PLACE)
         # a vector at the end of the last row reads up to one vector beyond it
         plan.x_size = plan.cb * plan.chan + 2 * lanes
+        plan.in_place = (goes_direct(plan, plan.col.n_out - (plan.n_qb - 1) * plan.qb)
+                         and is_long_row(plan) and plan.cb * plan.xc <= LAST_PLACE
+                         and stays_near(plan, item_size))
+        if plan.in_place:
+            plan.chan, plan.x_size = plan.xc, 0
         plan.piece = plan.col_side.length * unit
     if plan.n_cb > 1:
         plan.mt_block = block_of(plan.n_mt, Y_BYTES // <ptrdiff_t>(

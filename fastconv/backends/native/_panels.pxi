@@ -10,31 +10,6 @@ cdef enum:
     PANEL_W_BYTES = 32768       # and of one panel's weights for them, which stay in L1
     PANEL_GROUP = 48            # pixels that go into the output together: whole tiles, whole vectors
 
-cdef extern from *:
-    """
-    #include <stdint.h>
-    #include <unistd.h>
-    /* bytes of a core's second-level cache, within what processors have; 512 KiB if unknown */
-    static inline ptrdiff_t fc_second_level(void) {
-      long size = 0;
-    #ifdef _SC_LEVEL2_CACHE_SIZE
-      size = sysconf(_SC_LEVEL2_CACHE_SIZE);
-    #endif
-      if (size <= 0) size = 1 << 19;
-      return size < 1 << 18 ? 1 << 18 : size > 1 << 21 ? 1 << 21 : size;
-    }
-    /* Processors fetch by themselves what is read in order, but not from the next page: the first lines
-     * of each page from p on, a few at a time, for too many stop what is being computed. */
-    static inline void fc_open_pages(const char *p, ptrdiff_t bytes) {
-      const char *end = p + bytes;
-      for (p += -(uintptr_t)p % 4096; p < end; p += 4096)
-        for (int line = 0; line < 4; ++line) __builtin_prefetch(p + 64 * line, 0, 2);
-    }
-    """
-    ptrdiff_t fc_second_level() nogil
-    void fc_open_pages(const char*, ptrdiff_t) nogil
-
-
 cdef ptrdiff_t panel_stage_bytes = fc_second_level() // 4   # staged input of one block
 cdef ptrdiff_t panel_y_bytes = fc_second_level() * 3 // 8   # sums of one block
 
@@ -156,15 +131,13 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
 cdef inline bint reads_in_place(const Plan* xp, size_t item_size) noexcept nogil:
     """Whether no tap of any output lies in the padding, and offsets fit.
 
-    Planes are read in place for 1x1 kernels alone, which see each pixel once, where an image stays in
-    the second-level cache and the same pixel's places in its planes share no more than a few sets.
+    Planes are read in place for 1x1 kernels alone, which see each pixel once.
     """
     cdef ptrdiff_t last_h = (xp.row.start + (xp.row.n_out - 1) * xp.row.step
                              + (xp.row.n_taps - 1) * xp.row.tap_step)
     cdef ptrdiff_t last_w = (xp.col.start + (xp.col.n_out - 1) * xp.col.step
                              + (xp.col.n_taps - 1) * xp.col.tap_step)
-    if xp.xc != 1 and (xp.taps != 1 or xp.xw != 1 or xp.xc * item_size % 2048 == 0
-                       or xp.ci * xp.xc * <ptrdiff_t>item_size > fc_second_level() // 2):
+    if xp.xc != 1 and (xp.taps != 1 or xp.xw != 1 or not stays_near(xp, item_size)):
         return False
     return (xp.row.start >= 0 and xp.col.start >= 0 and xp.taps > 0
             and last_h < xp.row.n_in and last_w < xp.col.n_in
