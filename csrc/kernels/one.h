@@ -7,6 +7,7 @@
 #include "panel.h"
 #include "patches.h"
 #include "depthwise.h"
+#include "depthwise_channels.h"
 #include "pool.h"
 #include "soft_pool.h"
 #include "tile.h"
@@ -41,6 +42,8 @@ static const fc_kernels_f32 FC_TABLE_NAME = {
     .depthwise = FN(fc_depthwise),
     .depthwise_3x3 = FN(fc_depthwise_3x3),
     .depthwise_column = FN(fc_depthwise_column),
+    .depthwise_channels = FN(fc_depthwise_channels),
+    .depthwise_channels_weight = FN(fc_depthwise_channels_weight),
     .split_rows = FN(fc_split_rows),
     .merge_rows = FN(fc_merge_rows),
     .winograd_weight = FC_WINOGRAD(weight),

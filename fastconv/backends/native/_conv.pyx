@@ -25,7 +25,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from fastconv.backends.native._dispatch cimport (
-    FC_PANEL_M, FC_WINOGRAD_STRIP, fc_float_mode, fc_flush_denormals, fc_isa, fc_set_float_mode,
+    FC_PANEL_M, FC_WINOGRAD_STRIP, fc_channels, fc_float_mode, fc_flush_denormals, fc_isa, fc_set_float_mode,
     isa_table)
 
 cdef extern from *:
@@ -1534,6 +1534,7 @@ include "_block.pxi"
 
 # --- one input channel a group --------------------------------------------------------------------
 
+include "_depthwise_channels.pxi"
 include "_depthwise.pxi"
 
 

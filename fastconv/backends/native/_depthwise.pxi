@@ -369,6 +369,9 @@ cdef int depthwise_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :
     plan.activation = activation
     element_strides(x.strides, sizeof(real), &plan.xn)
     element_strides(out.strides, sizeof(real), &plan.on)
+    if channels_adjoin(g.channels, g.filters, &plan.xn, &plan.on):
+        return channels_of(isa_table(isa), &g, False, &x[0, 0, 0, 0], &plan.xn, &w[0, 0, 0, 0],
+                           first, &out[0, 0, 0, 0], &plan.on, activation, threads)
     return depthwise_planes(isa_table(isa), &plan, &x[0, 0, 0, 0], &w[0, 0, 0, 0],
                             first, &out[0, 0, 0, 0], threads)
 
@@ -447,8 +450,23 @@ cdef void turned_block(const fc_isa* isa, TurnedPlan* plan, const real* dy, cons
                     to[q * xp.ow] = line[q]
 
 
-cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy, const real[::1] parts,
-                            real[:, :, :, :] dx, int isa_index, int threads) except -1:
+cdef void turn_filters(const Geometry* g, const real* w, real* parts) noexcept nogil:
+    """For each residue (a, b) of the stride the filters' taps a, a + stride, ... by b, b + stride,
+    ..., the last ones first."""
+    cdef ptrdiff_t a, b, c, r, s
+    for a in range(g.stride_h):
+        for b in range(g.stride_w):
+            for c in range(g.channels):
+                for r in range(residue_taps(g.kernel_h, a, g.stride_h) - 1, -1, -1):
+                    for s in range(residue_taps(g.kernel_w, b, g.stride_w) - 1, -1, -1):
+                        parts[0] = w[(c * g.kernel_h + a + r * g.stride_h) * g.kernel_w
+                                     + b + s * g.stride_w]
+                        parts += 1
+
+
+cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy,
+                            const real[:, :, :, ::1] weight, real[:, :, :, :] dx, int isa_index,
+                            int threads) except -1:
     cdef const fc_isa* isa = isa_table(isa_index)
     cdef Geometry g = read_geometry(fields)
     cdef TurnedPlan plan
@@ -465,12 +483,20 @@ cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy, const real[
     xp.height, xp.width = g.out_h, g.out_w
     element_strides(dy.strides, sizeof(real), &xp.xn)
     element_strides(dx.strides, sizeof(real), &xp.on)
+    if channels_adjoin(g.channels, g.filters, &xp.xn, &xp.on):
+        return channels_of(isa, &g, True, &dy[0, 0, 0, 0], &xp.xn, &weight[0, 0, 0, 0],
+                           <const real*>NULL, &dx[0, 0, 0, 0], &xp.on, 0, threads)
+    cdef Workspace turned = take_workspace(g.channels * g.kernel_h * g.kernel_w * sizeof(real))
+    cdef real* parts = <real*>turned.aligned()
+    turn_filters(&g, &weight[0, 0, 0, 0], parts)
     if g.stride_h == 1 and g.stride_w == 1:
         xp.top = (g.kernel_h - 1) * g.dilation_h - g.top
         xp.left = (g.kernel_w - 1) * g.dilation_w - g.left
         xp.out_h, xp.out_w = g.height, g.width
-        return depthwise_planes(isa, xp, &dy[0, 0, 0, 0], &parts[0], <const real*>NULL,
-                                &dx[0, 0, 0, 0], threads)
+        depthwise_planes(isa, xp, &dy[0, 0, 0, 0], parts, <const real*>NULL, &dx[0, 0, 0, 0],
+                         threads)
+        give_workspace(turned, threads)
+        return 0
     plan.stride_h, plan.stride_w, plan.top, plan.left = g.stride_h, g.stride_w, g.top, g.left
     plan.height, plan.width = g.height, g.width
     plan.taps_h = residue_taps(g.kernel_h, 0, g.stride_h)
@@ -503,7 +529,7 @@ cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy, const real[
     cdef real* zeros = <real*>(space.aligned() + at_size)
     cdef char* scratch = space.aligned() + xp.shared
     cdef const real* from_dy = &dy[0, 0, 0, 0]
-    cdef const real* w = &parts[0]
+    cdef const real* w = parts
     cdef real* to = &dx[0, 0, 0, 0]
     cdef uint64_t mode = fc_float_mode(), before
     with nogil:
@@ -521,6 +547,7 @@ cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy, const real[
                 turned_block(isa, &plan, from_dy, at, zeros, w, to, item,
                              scratch + xp.scratch * threadid())
                 fc_set_float_mode(before)
+    give_workspace(turned, threads)
     give_workspace(space, threads)
     return 0
 
@@ -652,6 +679,9 @@ cdef int depthwise_weight_of(tuple fields, const real[:, :, :, :] x, const real[
         memcpy(plan.dot_v, isa.f64.dot_v, sizeof(plan.dot_v))
     element_strides(x.strides, sizeof(real), &xp.xn)
     element_strides(dy.strides, sizeof(real), &plan.yn)
+    if channels_adjoin(g.channels, g.filters, &xp.xn, &plan.yn):
+        return channels_weight_of(isa, &g, &x[0, 0, 0, 0], &xp.xn, &dy[0, 0, 0, 0], &plan.yn,
+                                  &dw[0, 0, 0, 0], threads)
     plan_columns(xp, plan.lanes, True)
     plan_rows(xp, sizeof(real), 0)      # not by the threads: the bits may not depend on them
     taps = g.kernel_h * g.kernel_w
@@ -708,16 +738,12 @@ def depthwise(tuple geometry, x, weight, bias, out, int activation, int isa, int
         depthwise_of[double](geometry, x, weight, bias, out, activation, isa, threads)
 
 
-def depthwise_input(tuple geometry, grad_output, parts, out, int isa, int threads):
-    """conv2d_input with one filter a channel; where the stride is not 1, dilation 1.
-
-    `parts` holds, for each residue (a, b) of the stride, the filters' taps a, a + stride, ... by
-    b, b + stride, ..., turned by 180 degrees.
-    """
+def depthwise_input(tuple geometry, grad_output, weight, out, int isa, int threads):
+    """conv2d_input with one filter a channel; where the stride is not 1, dilation 1."""
     if out.itemsize == 4:
-        depthwise_input_of[float](geometry, grad_output, parts, out, isa, threads)
+        depthwise_input_of[float](geometry, grad_output, weight, out, isa, threads)
     else:
-        depthwise_input_of[double](geometry, grad_output, parts, out, isa, threads)
+        depthwise_input_of[double](geometry, grad_output, weight, out, isa, threads)
 
 
 def depthwise_weight(tuple geometry, x, grad_output, out, int isa, int threads):
