@@ -22,69 +22,87 @@ FC_INLINE void FN(fc_channels_whole)(const fc_channels *g, ptrdiff_t *begin, ptr
 }
 
 /* T taps of a row beside each other, the first at x */
-FC_INLINE void FN(fc_channels_taps)(const int J, const int T, const ptrdiff_t step, const FC_T *x,
-                                    ptrdiff_t x_col, const int n, const FC_T *w, ptrdiff_t w_tap,
-                                    vec acc[8]) {
-  vec w_t[3];
+FC_INLINE void FN(fc_channels_taps)(const int J, const int V, const int T, const ptrdiff_t step,
+                                    const FC_T *x, ptrdiff_t x_col, const int n, const FC_T *w,
+                                    ptrdiff_t w_tap, vec acc[8][2]) {
+  vec w_t[3][2];
 #pragma GCC unroll 3
-  for (int t = 0; t < T; ++t) w_t[t] = held(load(w + t * w_tap));
+  for (int t = 0; t < T; ++t)
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) w_t[t][v] = held(load(w + t * w_tap + v * VL));
 #pragma GCC unroll 17
-  for (int i = 0; i < (J - 1) * step + T; ++i, x += x_col) {
-    const vec x_i = held(n < VL ? load_n(x, n, (vec){0}) : load(x));
+  for (int i = 0; i < (J - 1) * step + T; ++i, x += x_col)
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) {
+      const vec x_i = held(n < VL ? load_n(x, n, (vec){0}) : load(x + v * VL));
 #pragma GCC unroll 3
-    for (int t = 0; t < T; ++t)
-      if (i >= t && (i - t) % step == 0 && (i - t) / step < J) acc[(i - t) / step] += w_t[t] * x_i;
-  }
+      for (int t = 0; t < T; ++t)
+        if (i >= t && (i - t) % step == 0 && (i - t) / step < J)
+          acc[(i - t) / step][v] += w_t[t][v] * x_i;
+    }
 }
 
-/* the taps from s to end of J pixels, of n channels; step is a constant where T is not 1 */
-FC_INLINE void FN(fc_channels_tile)(const fc_channels *g, const int J, const int T,
+/* the taps from begin to end of J pixels, of n channels; step is a constant where T is not 1 */
+FC_INLINE void FN(fc_channels_tile)(const fc_channels *g, const int J, const int V, const int T,
                                     const ptrdiff_t step, ptrdiff_t R, ptrdiff_t begin, ptrdiff_t end,
                                     const FC_T *x, const FC_T *w, const FC_T *bias, FC_T *y,
                                     const int n) {
-  vec acc[8];
+  vec acc[8][2];
 #pragma GCC unroll 8
-  for (int j = 0; j < J; ++j) acc[j] = bias ? load(bias) : (vec){0};
+  for (int j = 0; j < J; ++j)
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) acc[j][v] = bias ? load(bias + v * VL) : (vec){0};
   for (ptrdiff_t r = 0; r < R; ++r) {
     const FC_T *x_s = x + r * g->x_row, *w_s = w + r * g->w_row + begin * g->w_tap;
     ptrdiff_t s = begin;
     if (T > 1)
 #pragma GCC unroll 1
       for (; s <= end - T; s += T, x_s += T * g->x_col, w_s += T * g->w_tap)
-        FN(fc_channels_taps)(J, T, step, x_s, g->x_col, n, w_s, g->w_tap, acc);
+        FN(fc_channels_taps)(J, V, T, step, x_s, g->x_col, n, w_s, g->w_tap, acc);
 #pragma GCC unroll 1
     for (; s < end; ++s, x_s += g->dilation * g->x_col, w_s += g->w_tap)
-      FN(fc_channels_taps)(J, 1, 1, x_s, g->step * g->x_col, n, w_s, g->w_tap, acc);
+      FN(fc_channels_taps)(J, V, 1, 1, x_s, g->step * g->x_col, n, w_s, g->w_tap, acc);
   }
 #pragma GCC unroll 8
   for (int j = 0; j < J; ++j)
-    if (n < VL)
-      store_n(y + j * g->y_col, n, acc[j]);
-    else
-      store(y + j * g->y_col, acc[j]);
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v)
+      if (n < VL)
+        store_n(y + j * g->y_col, n, acc[j][v]);
+      else
+        store(y + j * g->y_col + v * VL, acc[j][v]);
 }
 
-/* all channels of J pixels */
-#define FC_CHANNELS(name, J, T, step)                                                            \
+/* all channels of J pixels, V vectors at a time while there are as many */
+#define FC_CHANNELS(name, J, V, T, step)                                                         \
   FC_KERNEL void FN(name)(const fc_channels *g, ptrdiff_t R, ptrdiff_t begin, ptrdiff_t end,     \
                           const FC_T *x, const FC_T *w, const FC_T *bias, FC_T *y) {             \
-    for (ptrdiff_t c = 0; c < g->C; c += VL) {                                                   \
-      if (c > g->C - VL && J > 1) c = g->C - VL;                                                 \
-      const int n = c > g->C - VL ? (int)(g->C - c) : VL;                                        \
-      if (J > 1 || FC_LIKELY(n == VL))                                                           \
-        FN(fc_channels_tile)(g, J, T, step, R, begin, end, x + c, w + c, bias ? bias + c : NULL, \
-                             y + c, VL);                                                         \
+    ptrdiff_t c = 0;                                                                             \
+    for (; c <= g->C - V * VL; c += V * VL)                                                      \
+      FN(fc_channels_tile)(g, J, V, T, step, R, begin, end, x + c, w + c,                        \
+                           bias ? bias + c : NULL, y + c, VL);                                   \
+    for (; c < g->C; c += VL) {                                                                  \
+      const int n = g->C < VL ? (int)g->C : VL;                                                  \
+      if (c > g->C - n) c = g->C - n;                                                            \
+      if (J > 1 || n == VL)                                                                      \
+        FN(fc_channels_tile)(g, J, 1, T, step, R, begin, end, x + c, w + c,                      \
+                             bias ? bias + c : NULL, y + c, VL);                                 \
       else                                                                                       \
-        FN(fc_channels_tile)(g, J, 1, 1, R, begin, end, x + c, w + c, bias ? bias + c : NULL,    \
-                             y + c, n);                                                          \
+        FN(fc_channels_tile)(g, J, 1, 1, 1, R, begin, end, x, w, bias, y, n);                    \
     }                                                                                            \
   }
-FC_CHANNELS(fc_channels_1, 1, 1, 1)
-FC_CHANNELS(fc_channels_4, 4, 1, 1)
-FC_CHANNELS(fc_channels_4_s1, 4, 3, 1)
-FC_CHANNELS(fc_channels_4_s2, 4, 3, 2)
-FC_CHANNELS(fc_channels_8_s1, 8, 3, 1)
-FC_CHANNELS(fc_channels_8_s2, 8, 3, 2)
+/* V vectors are a cache line: 16 registers hold four pixels' sums of one, and three of its taps */
+#if FC_BYTES == 64
+#define FC_CHANNELS_J 8
+#define FC_CHANNELS_V 1
+#else
+#define FC_CHANNELS_J 4
+#define FC_CHANNELS_V 2
+#endif
+FC_CHANNELS(fc_channels_1, 1, FC_CHANNELS_V, 1, 1)
+FC_CHANNELS(fc_channels_4, 4, FC_CHANNELS_V, 1, 1)
+FC_CHANNELS(fc_channels_s1, FC_CHANNELS_J, FC_CHANNELS_V, 3, 1)
+FC_CHANNELS(fc_channels_s2, FC_CHANNELS_J, FC_CHANNELS_V, 3, 2)
 #undef FC_CHANNELS
 
 FC_KERNEL void FN(fc_depthwise_channels) FC_DEPTHWISE_CHANNELS_ARGS(FC_T) {
@@ -106,7 +124,8 @@ FC_KERNEL void FN(fc_depthwise_channels) FC_DEPTHWISE_CHANNELS_ARGS(FC_T) {
       ++q;
       continue;
     }
-    const int near = dilation == 1 && g->S >= 3 && step <= 2, J = near && rest >= 8 ? 8 : 4;
+    const int near = dilation == 1 && g->S >= 3 && step <= 2 && after - whole >= FC_CHANNELS_J;
+    const int J = near ? FC_CHANNELS_J : 4;
     if (rest < J) { /* overlaps the ones before */
       q = after - J;
       continue;
@@ -114,14 +133,10 @@ FC_KERNEL void FN(fc_depthwise_channels) FC_DEPTHWISE_CHANNELS_ARGS(FC_T) {
 #define FC_CHANNELS(name) FN(name)(g, R, 0, g->S, x_q, w, bias, y_q)
     if (!near)
       FC_CHANNELS(fc_channels_4);
-    else if (J == 8 && step == 1)
-      FC_CHANNELS(fc_channels_8_s1);
-    else if (J == 8)
-      FC_CHANNELS(fc_channels_8_s2);
     else if (step == 1)
-      FC_CHANNELS(fc_channels_4_s1);
+      FC_CHANNELS(fc_channels_s1);
     else
-      FC_CHANNELS(fc_channels_4_s2);
+      FC_CHANNELS(fc_channels_s2);
 #undef FC_CHANNELS
     q += J;
   }
