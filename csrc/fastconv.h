@@ -54,11 +54,15 @@ enum {
 #define FC_DEPTHWISE_COLUMN_ARGS(T)                                                              \
   (ptrdiff_t stride, ptrdiff_t dilation, ptrdiff_t kernel_h, ptrdiff_t kernel_w, ptrdiff_t P,    \
    const T *const *x, ptrdiff_t at, const T *w, ptrdiff_t w_row, T bias, T *y, ptrdiff_t y_pitch)
+/* kernels/strides.h */
 #define FC_SPLIT_ROWS_ARGS(T)                                                                    \
   (ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride, const T *x, ptrdiff_t x_row, T *y,             \
    ptrdiff_t phase)
 #define FC_MERGE_ROWS_ARGS(T)                                                                    \
   (ptrdiff_t n, ptrdiff_t first, ptrdiff_t stride, const T *x, ptrdiff_t x_pitch, T *y)
+#define FC_SPREAD_ROWS_ARGS(T)                                                                   \
+  (ptrdiff_t R, ptrdiff_t S, ptrdiff_t P, ptrdiff_t n, const T *const *x, ptrdiff_t left,        \
+   const T *w, ptrdiff_t w_row, T *y, ptrdiff_t y_pitch)
 /* kernels/depthwise_channels.h */
 typedef struct {
   ptrdiff_t C, Q, S, step, dilation, left, width;
@@ -160,6 +164,7 @@ typedef struct {
     void(*depthwise_channels_weight) FC_DEPTHWISE_CHANNELS_WEIGHT_ARGS(T);                       \
     void(*split_rows) FC_SPLIT_ROWS_ARGS(T);                                                     \
     void(*merge_rows) FC_MERGE_ROWS_ARGS(T);                                                     \
+    void(*spread_rows) FC_SPREAD_ROWS_ARGS(T);                                                   \
     /* by tile: F(2, 3), F(4, 3) */                                                              \
     void(*winograd_weight[2]) FC_WINOGRAD_WEIGHT_ARGS(T);                                        \
     void(*winograd_input[2]) FC_WINOGRAD_INPUT_ARGS(T);                                          \

@@ -10,6 +10,7 @@
 #include "depthwise_channels.h"
 #include "pool.h"
 #include "soft_pool.h"
+#include "strides.h"
 #include "tile.h"
 #include "winograd.h"
 
@@ -46,6 +47,7 @@ static const fc_kernels_f32 FC_TABLE_NAME = {
     .depthwise_channels_weight = FN(fc_depthwise_channels_weight),
     .split_rows = FN(fc_split_rows),
     .merge_rows = FN(fc_merge_rows),
+    .spread_rows = FN(fc_spread_rows),
     .winograd_weight = FC_WINOGRAD(weight),
     .winograd_input = FC_WINOGRAD(input),
     .winograd_output = FC_WINOGRAD(output),

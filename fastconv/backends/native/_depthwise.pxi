@@ -378,13 +378,14 @@ cdef int depthwise_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :
 
 # The gradient with respect to the input, for one filter a channel.  At stride 1 it is a correlation of
 # the output's gradient with the filter turned round.  Else input row h = u * stride + a - top meets
-# the taps r = a + j * stride of output rows u - j: for each residue (a, b) of the stride a correlation
-# with that part of the filter.  A block is a range of u, with all residues; merge_rows puts the columns
-# of a row's residues beside each other.
+# the taps r = a + j * stride of output rows u - j.  A block is a range of u, with all residues a.  At
+# stride 2 along the row, too, the kernel makes even and odd columns side by side; beyond, every residue
+# b of the columns is a correlation with that part of the filter, and merge_rows puts them together.
 cdef struct TurnedPlan:
     PlanePlan x         # of the output's gradient: how it is staged
     ptrdiff_t stride_h, stride_w, top, left, height, width      # of the input
     ptrdiff_t n_u, n_v, taps_h, taps_w                          # taps of residue 0, the most
+    bint spread                                                 # by the kernel for stride 2
     ptrdiff_t y_pitch
     size_t y_size, row_size
 
@@ -401,6 +402,15 @@ cdef inline void merge_row(const fc_isa* isa, const TurnedPlan* plan, const real
         isa.f64.merge_rows(plan.width, plan.left, plan.stride_w, x, x_pitch, y)
 
 
+cdef inline void spread_rows(const fc_isa* isa, const TurnedPlan* plan, ptrdiff_t taps,
+                             ptrdiff_t rows, const real** x, const real* w, ptrdiff_t w_row, real* y,
+                             ptrdiff_t y_pitch) noexcept nogil:
+    if real is float:
+        isa.f32.spread_rows(taps, plan.x.kernel_w, rows, plan.width, x, plan.left, w, w_row, y, y_pitch)
+    else:
+        isa.f64.spread_rows(taps, plan.x.kernel_w, rows, plan.width, x, plan.left, w, w_row, y, y_pitch)
+
+
 cdef void turned_block(const fc_isa* isa, TurnedPlan* plan, const real* dy, const int32_t* at,
                        const real* zeros, const real* w, real* dx, ptrdiff_t item,
                        char* scratch) noexcept nogil:
@@ -413,7 +423,7 @@ cdef void turned_block(const fc_isa* isa, TurnedPlan* plan, const real* dy, cons
     cdef ptrdiff_t u0 = item % xp.n_pb * xp.pb
     cdef ptrdiff_t c = item // xp.n_pb % xp.channels
     cdef ptrdiff_t image = item // xp.n_pb // xp.channels
-    cdef ptrdiff_t rows = imin(xp.pb, plan.n_u - u0), a, b, u, h, q, taps_h, taps_w, size
+    cdef ptrdiff_t rows = imin(xp.pb, plan.n_u - u0), a, b, u, h, q, taps_h, taps_w, size, shift
     cdef ptrdiff_t first = u0 - (plan.taps_h - 1), n_rows = rows + plan.taps_h - 1, i, begin, end
     cdef const real* w_part = w
     cdef real* to
@@ -421,12 +431,22 @@ cdef void turned_block(const fc_isa* isa, TurnedPlan* plan, const real* dy, cons
     split_rows(isa, end - begin, xp.width, 1,
                dy + image * xp.xn + c * xp.xc + (first + begin) * xp.xh, xp.xh, xp.xw, xs + xp.lead,
                xp.phase)
+    shift = xp.lead if plan.spread else xp.lead - (plan.taps_w - 1)
     for i in range(n_rows):
-        row[i] = zeros
+        row[i] = zeros + shift
     for i in range(begin, end):
-        row[i] = xs + xp.lead - (plan.taps_w - 1) + (i - begin) * xp.phase
+        row[i] = xs + shift + (i - begin) * xp.phase
     for a in range(plan.stride_h):
         taps_h = residue_taps(xp.kernel_h, a, plan.stride_h)
+        if plan.spread:
+            # the rows that lie in the plane
+            span(u0 * plan.stride_h + a - plan.top, plan.stride_h, plan.height, rows, &begin, &end)
+            u = (u0 + begin) * plan.stride_h + a - plan.top
+            spread_rows(isa, plan, taps_h, end - begin, row + begin + plan.taps_h - taps_h,
+                        w + (c * xp.kernel_h + a + (taps_h - 1) * plan.stride_h) * xp.kernel_w,
+                        -plan.stride_h * xp.kernel_w, dx + image * xp.on + c * xp.oc + u * xp.oh,
+                        plan.stride_h * xp.oh)
+            continue
         for b in range(plan.stride_w):
             taps_w = residue_taps(xp.kernel_w, b, plan.stride_w)
             size = taps_h * taps_w
@@ -487,13 +507,17 @@ cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy,
         return channels_of(isa, &g, True, &dy[0, 0, 0, 0], &xp.xn, &weight[0, 0, 0, 0],
                            <const real*>NULL, &dx[0, 0, 0, 0], &xp.on, 0, threads)
     cdef Workspace turned = take_workspace(g.channels * g.kernel_h * g.kernel_w * sizeof(real))
+    cdef const real* w = &weight[0, 0, 0, 0]
     cdef real* parts = <real*>turned.aligned()
-    turn_filters(&g, &weight[0, 0, 0, 0], parts)
+    plan.spread = g.stride_w == 2 and xp.ow == 1
+    if not plan.spread:
+        turn_filters(&g, w, parts)
+        w = parts
     if g.stride_h == 1 and g.stride_w == 1:
         xp.top = (g.kernel_h - 1) * g.dilation_h - g.top
         xp.left = (g.kernel_w - 1) * g.dilation_w - g.left
         xp.out_h, xp.out_w = g.height, g.width
-        depthwise_planes(isa, xp, &dy[0, 0, 0, 0], parts, <const real*>NULL, &dx[0, 0, 0, 0],
+        depthwise_planes(isa, xp, &dy[0, 0, 0, 0], w, <const real*>NULL, &dx[0, 0, 0, 0],
                          threads)
         give_workspace(turned, threads)
         return 0
@@ -507,6 +531,9 @@ cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy,
     plan.y_pitch = ceil_div(plan.n_v, lanes) * lanes + 2 * lanes
     xp.lead = ceil_div(plan.taps_w - 1, lanes) * lanes
     xp.phase = xp.lead + ceil_div(imax(plan.n_v, g.out_w), lanes) * lanes
+    if plan.spread:
+        xp.phase = xp.lead + ceil_div(imax(ceil_div(g.width, 2 * lanes) * lanes + (g.left + 1) // 2,
+                                           g.out_w), lanes) * lanes
     xp.pb = PLANE_BYTES // <ptrdiff_t>sizeof(real) // xp.phase - plan.taps_h
     items = xp.images * xp.channels
     if 2 * items * g.kernel_h * g.kernel_w * g.out_h * g.out_w < SERIAL_FLOPS:
@@ -520,7 +547,7 @@ cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy,
     xp.shared = at_size + rounded(xp.phase * sizeof(real))
     xp.rows_size = rounded((xp.pb + plan.taps_h - 1) * sizeof(real*))
     xp.x_size = rounded((xp.pb + plan.taps_h - 1) * xp.phase * sizeof(real))
-    plan.y_size = rounded(g.stride_w * xp.pb * plan.y_pitch * sizeof(real))
+    plan.y_size = 0 if plan.spread else rounded(g.stride_w * xp.pb * plan.y_pitch * sizeof(real))
     plan.row_size = rounded(plan.width * sizeof(real)) if xp.ow != 1 else 0
     xp.scratch = xp.rows_size + xp.x_size + plan.y_size + plan.row_size
     threads = <int>imin(threads, imax(items, 1))
@@ -529,7 +556,6 @@ cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy,
     cdef real* zeros = <real*>(space.aligned() + at_size)
     cdef char* scratch = space.aligned() + xp.shared
     cdef const real* from_dy = &dy[0, 0, 0, 0]
-    cdef const real* w = parts
     cdef real* to = &dx[0, 0, 0, 0]
     cdef uint64_t mode = fc_float_mode(), before
     with nogil:

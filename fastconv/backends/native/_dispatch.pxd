@@ -86,6 +86,8 @@ cdef extern from "fastconv.h" nogil:
                            ptrdiff_t) noexcept nogil
         void (*merge_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t,
                            float*) noexcept nogil
+        void (*spread_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const float**, ptrdiff_t,
+                            const float*, ptrdiff_t, float*, ptrdiff_t) noexcept nogil
         fc_winograd_weight_f32[2] winograd_weight
         fc_winograd_input_f32[2] winograd_input
         fc_winograd_output_f32[2] winograd_output
@@ -163,6 +165,8 @@ cdef extern from "fastconv.h" nogil:
                            ptrdiff_t) noexcept nogil
         void (*merge_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t,
                            double*) noexcept nogil
+        void (*spread_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double**, ptrdiff_t,
+                            const double*, ptrdiff_t, double*, ptrdiff_t) noexcept nogil
         fc_winograd_weight_f64[2] winograd_weight
         fc_winograd_input_f64[2] winograd_input
         fc_winograd_output_f64[2] winograd_output
