@@ -124,6 +124,7 @@ FC_INLINE void FN(fc_depthwise_rows)(const int M, const int V, const ptrdiff_t s
  *      max(Q, VL) * stride + 2 pixels are read, whatever they hold beside the row
  *   w  [3][3]      y  [P] rows y_pitch apart, of Q pixels
  *
+ * What lies `ahead` elements behind the rows is brought into the cache, if it is memory at all.
  * stride is 1 or 2, in both directions.  A tile is M rows by one vector: nine weights, the sums and a
  * vector of a row, which is loaded once for all the sums it goes into.
  */
@@ -141,7 +142,7 @@ FC_INLINE vec FN(fc_depthwise_inside)(ptrdiff_t at, ptrdiff_t width) {
 }
 
 FC_INLINE void FN(fc_depthwise_3x3_tile)(const int M, const int stride, const ivec *mask,
-                                         const FC_T *const *x, ptrdiff_t at, const vec w[9],
+                                         const FC_T *const *x, ptrdiff_t at, ptrdiff_t ahead, const vec w[9],
                                          FC_T bias, FC_T *restrict y, ptrdiff_t y_pitch) {
   vec acc[7];
 #pragma GCC unroll 7
@@ -149,6 +150,8 @@ FC_INLINE void FN(fc_depthwise_3x3_tile)(const int M, const int stride, const iv
 #pragma GCC unroll 15
   for (int j = 0; j < (M - 1) * stride + 3; ++j) {
     const FC_T *const x_j = x[j] + at;
+    __builtin_prefetch(x_j + ahead);
+    if (stride == 2 && FC_BYTES == 64) __builtin_prefetch(x_j + ahead + VL);
     vec x_s[3];
     FN(fc_depthwise_taps)(stride, load(x_j), load(x_j + (stride == 1 ? 1 : VL)), load(x_j + 2),
                           stride == 1 ? (vec){0} : load(x_j + 2 + VL), x_s);
@@ -167,7 +170,7 @@ FC_INLINE void FN(fc_depthwise_3x3_tile)(const int M, const int stride, const iv
 
 /* one vector of all rows: n pixels of it where there are not as many as lanes */
 FC_INLINE void FN(fc_depthwise_3x3_strip)(const int stride, const ivec *mask, ptrdiff_t P,
-                                          const FC_T *const *x, ptrdiff_t at, const FC_T *taps,
+                                          const FC_T *const *x, ptrdiff_t at, ptrdiff_t ahead, const FC_T *taps,
                                           FC_T bias, FC_T *y, ptrdiff_t y_pitch, ptrdiff_t n) {
   vec w[9];
   FC_T narrow[7 * VL];
@@ -177,7 +180,7 @@ FC_INLINE void FN(fc_depthwise_3x3_strip)(const int stride, const ivec *mask, pt
 #define FC_3X3(M)                                                                                \
   do {                                                                                           \
     FC_T *const y_p = y + p * y_pitch;                                                           \
-    FN(fc_depthwise_3x3_tile)(M, stride, mask, x + p * stride, at, w, bias,                      \
+    FN(fc_depthwise_3x3_tile)(M, stride, mask, x + p * stride, at, ahead, w, bias,                      \
                               is_narrow ? narrow : y_p, is_narrow ? VL : y_pitch);               \
     if (is_narrow)                                                                               \
       for (int m = 0; m < M; ++m) {                                                              \
@@ -202,10 +205,10 @@ FC_INLINE void FN(fc_depthwise_3x3_strip)(const int stride, const ivec *mask, pt
 
 /* functions, for GCC would load what they share before it knows which is called */
 #define FC_STRIP(name, stride, mask)                                                             \
-  FC_KERNEL void FN(name)(const ivec *in, ptrdiff_t P, const FC_T *const *x, ptrdiff_t at,       \
+  FC_KERNEL void FN(name)(const ivec *in, ptrdiff_t P, const FC_T *const *x, ptrdiff_t at, ptrdiff_t ahead, \
                           const FC_T *w, FC_T bias, FC_T *y, ptrdiff_t y_pitch, ptrdiff_t n) {   \
     (void)in;                                                                                    \
-    FN(fc_depthwise_3x3_strip)(stride, mask, P, x, at, w, bias, y, y_pitch, n);                  \
+    FN(fc_depthwise_3x3_strip)(stride, mask, P, x, at, ahead, w, bias, y, y_pitch, n);                  \
   }
 FC_STRIP(fc_strip_3x3, 1, NULL)
 FC_STRIP(fc_strip_3x3_border, 1, in)
@@ -217,7 +220,7 @@ FC_KERNEL void FN(fc_depthwise_3x3) FC_DEPTHWISE_3X3_ARGS(FC_T) {
   for (ptrdiff_t q = 0; q < Q; q += VL) {
     if (q && q > Q - VL) q = Q - VL;
     const ptrdiff_t at = q * stride - left;
-#define FC_STRIP(name, mask) FN(name)(mask, P, x, at, w, bias, y + q, y_pitch, Q)
+#define FC_STRIP(name, mask) FN(name)(mask, P, x, at, ahead, w, bias, y + q, y_pitch, Q)
     if (Q >= VL && at >= 0 && at + 2 + stride * VL <= width) {
       if (stride == 1)
         FC_STRIP(fc_strip_3x3, NULL);

@@ -55,7 +55,7 @@ FC_KERNEL void FN(fc_merge_rows) FC_MERGE_ROWS_ARGS(FC_T) {
  *                                                                              p < P, j < n
  *
  *   x  [P + R - 1] pointers to rows; with b = (left + 1) / 2, rounded down, of each the pixels from
- *      b - (S - 1) / 2 to b + n / 2, rounded up to whole vectors, are read
+ *      b - S / 2, rounded down, to b + n / 2, up to a whole vector, are read
  *   w  [R] rows w_row apart, of S taps      y  [P] rows y_pitch apart, of n pixels
  *
  * A vector of even and one of odd pixels are made at a time; a tap goes into the one or the other.

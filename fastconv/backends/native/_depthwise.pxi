@@ -58,11 +58,13 @@ cdef inline void depthwise_rows(const fc_isa* isa, ptrdiff_t stride, ptrdiff_t s
 
 cdef inline void depthwise_3x3(const fc_isa* isa, const PlanePlan* plan, ptrdiff_t rows, const real** x,
                                const real* w, real bias, real* y, ptrdiff_t y_pitch) noexcept nogil:
+    # the rows of the next block come into the cache meanwhile
+    cdef ptrdiff_t ahead = rows * plan.step * plan.xh
     if real is float:
-        isa.f32.depthwise_3x3(plan.step, rows, plan.out_w, x, plan.left, plan.width, w, bias, y,
+        isa.f32.depthwise_3x3(plan.step, rows, plan.out_w, x, plan.left, plan.width, ahead, w, bias, y,
                               y_pitch)
     else:
-        isa.f64.depthwise_3x3(plan.step, rows, plan.out_w, x, plan.left, plan.width, w, bias, y,
+        isa.f64.depthwise_3x3(plan.step, rows, plan.out_w, x, plan.left, plan.width, ahead, w, bias, y,
                               y_pitch)
 
 
@@ -104,8 +106,8 @@ cdef inline void span(ptrdiff_t first, ptrdiff_t step, ptrdiff_t n, ptrdiff_t ro
     end[0] = imax(imin(floor_div(n - 1 - first, step) + 1, rows), begin[0])
 
 
-cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* x, const real* low,
-                          const real* high, const int32_t* at, const real* zeros, const real* w, const real* bias,
+cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* x, const int32_t* at,
+                          const real* zeros, const real* w, const real* bias,
                           real* out, ptrdiff_t item, char* scratch) noexcept nogil:
     """All filters of one channel over one block of rows."""
     cdef const real** row = <const real**>scratch
@@ -152,9 +154,6 @@ cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* 
             x_at = strip
         for i in range(begin, end):
             row[i] = x_at + region.base
-            if region.slot == BY_MASK and (x_at - plan.left < low or x_at + plan.reach > high):
-                row[i] = xs + i * plan.phase + plan.lead        # too near the array's ends
-                memcpy(<void*>row[i], x_at, plan.width * sizeof(real))
             x_at += pitch
         for k in range(c * plan.filters, (c + 1) * plan.filters):
             if plan.ow == 1:
@@ -164,9 +163,6 @@ cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* 
                 to = ys + (k - c * plan.filters) * plan.pb * plan.out_w + region.first
                 pitch = plan.out_w
             start = bias[k] if bias != NULL else 0
-            if region.slot == BY_MASK:
-                depthwise_3x3(isa, plan, rows, row, w + k * taps, start, to, pitch)
-                continue
             if region.slot != BY_COLUMN:
                 depthwise_rows(isa, plan.step, plan.column_step, plan.kernel_h, plan.kernel_w, rows,
                                region.columns, row, at, w + k * taps, start, to, pitch)
@@ -192,6 +188,59 @@ cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* 
                 activate(isa, plan.activation, plan.out_w, to + p * plan.turns * plan.oh)
 
 
+cdef void masked_blocks(const fc_isa* isa, const PlanePlan* plan, const real* x, const real* low,
+                        const real* high, const real* zeros, const real* w, const real* bias,
+                        real* out, ptrdiff_t item, ptrdiff_t end_item, char* scratch) noexcept nogil:
+    """The same BY_MASK, in place, for a range of blocks: of small planes what is decided once counts."""
+    cdef const real** row = <const real**>scratch
+    cdef real* xs = <real*>(scratch + plan.rows_size)
+    cdef ptrdiff_t block = item % plan.n_pb, c = item // plan.n_pb % plan.channels
+    cdef ptrdiff_t image = item // plan.n_pb // plan.channels
+    cdef ptrdiff_t p0, rows, n_rows, first, begin, end, i, k, p, span_low, span_high
+    cdef const real* x_at
+    cdef real* to
+    while item < end_item:
+        p0 = block * plan.pb
+        rows = imin(plan.pb, plan.out_h - p0)
+        n_rows = (rows - 1) * plan.step + 3
+        first = p0 * plan.step - plan.top
+        begin = imin(imax(-first, 0), n_rows)
+        end = imax(imin(plan.height - first, n_rows), begin)
+        x_at = x + image * plan.xn + c * plan.xc + first * plan.xh
+        for i in range(begin):
+            row[i] = zeros
+        for i in range(begin, end):
+            row[i] = x_at + i * plan.xh
+        for i in range(end, n_rows):
+            row[i] = zeros
+        span_low = imin(begin * plan.xh, (end - 1) * plan.xh) - plan.left
+        span_high = imax(begin * plan.xh, (end - 1) * plan.xh) + plan.reach
+        if begin < end and (x_at + span_low < low or x_at + span_high > high):
+            for i in range(begin, end):     # too near the array's ends
+                if row[i] - plan.left < low or row[i] + plan.reach > high:
+                    memcpy(xs + i * plan.phase + plan.lead, row[i], plan.width * sizeof(real))
+                    row[i] = xs + i * plan.phase + plan.lead
+        for k in range(c * plan.filters, (c + 1) * plan.filters):
+            to = out + image * plan.on + k * plan.oc + p0 * plan.oh
+            depthwise_3x3(isa, plan, rows, row, w + 9 * k, bias[k] if bias != NULL else <real>0, to,
+                          plan.oh)
+            if plan.activation == 0:
+                continue
+            if plan.oh == plan.out_w:
+                activate(isa, plan.activation, rows * plan.out_w, to)
+            else:
+                for p in range(rows):
+                    activate(isa, plan.activation, plan.out_w, to + p * plan.oh)
+        item += 1
+        block += 1
+        if block == plan.n_pb:
+            block = 0
+            c += 1
+            if c == plan.channels:
+                c = 0
+                image += 1
+
+
 cdef void plan_columns(PlanePlan* plan, ptrdiff_t lanes, bint whole) noexcept nogil:
     """Which columns are read where they lie, which are staged; all of them, in phases, if `whole`."""
     cdef ptrdiff_t reach = (plan.kernel_w - 1) * plan.dilation_w, stride = plan.stride_w
@@ -201,7 +250,7 @@ cdef void plan_columns(PlanePlan* plan, ptrdiff_t lanes, bint whole) noexcept no
     # the kernel takes every second pixel of a row itself
     plan.column_step = stride if stride <= 2 and not whole else 1
     plan.phases = stride // plan.column_step
-    if (not whole and plan.xw == 1 and plan.kernel_h == 3 and plan.kernel_w == 3
+    if (not whole and plan.xw == 1 and plan.ow == 1 and plan.kernel_h == 3 and plan.kernel_w == 3
             and plan.dilation_h == 1 and plan.dilation_w == 1 and plan.stride_h == stride
             and stride <= 2):
         plan.region[0] = Region(0, plan.out_w, 0, 0, 0, BY_MASK)
@@ -290,7 +339,7 @@ cdef void place_taps(const PlanePlan* plan, int32_t* at) noexcept nogil:
 
 cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, const real* w,
                           const real* bias, real* out, int threads) except -1:
-    cdef ptrdiff_t lanes, item, items, n_rows, pitch
+    cdef ptrdiff_t lanes, item, items, n_rows, pitch, parts
     cdef ptrdiff_t item_size = sizeof(real)
     if item_size == 4:
         lanes = isa.f32.lanes
@@ -332,13 +381,24 @@ cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, con
         memset(zeros, 0, pitch * item_size)
         for item in range(threads):     # zeros around staged rows stay
             memset(scratch + item * plan.scratch + plan.rows_size, 0, plan.x_size)
-        if threads == 1:
+        if plan.region[0].slot == BY_MASK:
+            parts = threads if threads == 1 else imin(4 * threads, items)
+            if threads == 1:
+                masked_blocks(isa, plan, x, low, high, zeros + plan.lead, w, bias, out, 0, items, scratch)
+            else:
+                for item in prange(parts, num_threads=threads, schedule="static"):
+                    before = fc_set_float_mode(mode)
+                    masked_blocks(isa, plan, x, low, high, zeros + plan.lead, w, bias, out,
+                                  item * items // parts, (item + 1) * items // parts,
+                                  scratch + plan.scratch * threadid())
+                    fc_set_float_mode(before)
+        elif threads == 1:
             for item in range(items):
-                depthwise_block(isa, plan, x, low, high, at, zeros + plan.lead, w, bias, out, item, scratch)
+                depthwise_block(isa, plan, x, at, zeros + plan.lead, w, bias, out, item, scratch)
         else:
             for item in prange(items, num_threads=threads, schedule="static"):
                 before = fc_set_float_mode(mode)
-                depthwise_block(isa, plan, x, low, high, at, zeros + plan.lead, w, bias, out, item,
+                depthwise_block(isa, plan, x, at, zeros + plan.lead, w, bias, out, item,
                                 scratch + plan.scratch * threadid())
                 fc_set_float_mode(before)
     give_workspace(space, threads)
