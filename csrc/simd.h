@@ -50,6 +50,7 @@ typedef FC_T uvec __attribute__((vector_size(FC_BYTES), aligned(FC_EB), may_alia
 #define store FN(fc_store)
 #define load_n FN(fc_load_n)
 #define store_n FN(fc_store_n)
+#define load_where FN(fc_load_where)
 #define splat FN(fc_splat)
 #define held FN(fc_held)
 #define isplat FN(fc_isplat)
@@ -116,6 +117,17 @@ FC_INLINE vec load_n(const FC_T *p, int n, vec rest) {
   store(lane, rest);
   for (int i = 0; i < n; ++i) lane[i] = p[i];
   return load(lane);
+#endif
+}
+
+/* Memory where the mask is set, zero elsewhere; all of it may be read. */
+FC_INLINE vec load_where(const FC_T *p, ivec mask) {
+#if FC_BYTES == 64 && FC_F64
+  return (vec)_mm512_maskz_loadu_pd(_mm512_movepi64_mask((__m512i)mask), p);
+#elif FC_BYTES == 64
+  return (vec)_mm512_maskz_loadu_ps(_mm512_movepi32_mask((__m512i)mask), p);
+#else
+  return from_bits(bits(load(p)) & mask);
 #endif
 }
 

@@ -142,8 +142,9 @@ FC_INLINE vec FN(fc_depthwise_inside)(ptrdiff_t at, ptrdiff_t width) {
 }
 
 FC_INLINE void FN(fc_depthwise_3x3_tile)(const int M, const int stride, const ivec *mask,
-                                         const FC_T *const *x, ptrdiff_t at, ptrdiff_t ahead, const vec w[9],
-                                         FC_T bias, FC_T *restrict y, ptrdiff_t y_pitch) {
+                                         const FC_T *const *x, ptrdiff_t at, ptrdiff_t ahead,
+                                         const vec w[9], FC_T bias, FC_T *restrict y,
+                                         ptrdiff_t y_pitch, int n) {
   vec acc[7];
 #pragma GCC unroll 7
   for (int m = 0; m < M; ++m) acc[m] = splat(bias);
@@ -153,10 +154,14 @@ FC_INLINE void FN(fc_depthwise_3x3_tile)(const int M, const int stride, const iv
     __builtin_prefetch(x_j + ahead);
     if (stride == 2 && FC_BYTES == 64) __builtin_prefetch(x_j + ahead + VL);
     vec x_s[3];
-    FN(fc_depthwise_taps)(stride, load(x_j), load(x_j + (stride == 1 ? 1 : VL)), load(x_j + 2),
-                          stride == 1 ? (vec){0} : load(x_j + 2 + VL), x_s);
+    if (stride == 2)
+      FN(fc_depthwise_taps)(2, load(x_j), load(x_j + VL), load(x_j + 2), load(x_j + 2 + VL), x_s);
 #pragma GCC unroll 3
-    for (int s = 0; s < 3; ++s) x_s[s] = held(mask ? from_bits(bits(x_s[s]) & mask[s]) : x_s[s]);
+    for (int s = 0; s < 3; ++s)
+      if (stride == 1)
+        x_s[s] = held(mask ? load_where(x_j + s, mask[s]) : load(x_j + s));
+      else
+        x_s[s] = held(mask ? from_bits(bits(x_s[s]) & mask[s]) : x_s[s]);
 #pragma GCC unroll 3
     for (int s = 0; s < 3; ++s)
 #pragma GCC unroll 7
@@ -164,24 +169,30 @@ FC_INLINE void FN(fc_depthwise_3x3_tile)(const int M, const int stride, const iv
         if (j >= m * stride && j < m * stride + 3) acc[m] += w[(j - m * stride) * 3 + s] * x_s[s];
     if (j < 2 || (j - 2) % stride) continue;
     const int m = (j - 2) / stride;
-    store(y + m * y_pitch, stride == 2 ? sorted(acc[m]) : acc[m]);
+    const vec y_m = stride == 2 ? sorted(acc[m]) : acc[m];
+    if (FC_BYTES == 64 && mask)
+      store_n(y + m * y_pitch, n, y_m);
+    else
+      store(y + m * y_pitch, y_m);
   }
 }
 
 /* one vector of all rows: n pixels of it where there are not as many as lanes */
 FC_INLINE void FN(fc_depthwise_3x3_strip)(const int stride, const ivec *mask, ptrdiff_t P,
-                                          const FC_T *const *x, ptrdiff_t at, ptrdiff_t ahead, const FC_T *taps,
-                                          FC_T bias, FC_T *y, ptrdiff_t y_pitch, ptrdiff_t n) {
+                                          const FC_T *const *x, ptrdiff_t at, ptrdiff_t ahead,
+                                          const FC_T *taps, FC_T bias, FC_T *y, ptrdiff_t y_pitch,
+                                          ptrdiff_t n) {
   vec w[9];
   FC_T narrow[7 * VL];
-  const int is_narrow = mask && n < VL;
+  /* short rows go by way of a buffer where a masked store takes longer */
+  const int is_narrow = FC_BYTES < 64 && mask && n < VL, first = n < VL ? (int)n : VL;
 #pragma GCC unroll 9
   for (int i = 0; i < 9; ++i) w[i] = held(splat(taps[i]));
 #define FC_3X3(M)                                                                                \
   do {                                                                                           \
     FC_T *const y_p = y + p * y_pitch;                                                           \
-    FN(fc_depthwise_3x3_tile)(M, stride, mask, x + p * stride, at, ahead, w, bias,                      \
-                              is_narrow ? narrow : y_p, is_narrow ? VL : y_pitch);               \
+    FN(fc_depthwise_3x3_tile)(M, stride, mask, x + p * stride, at, ahead, w, bias,               \
+                              is_narrow ? narrow : y_p, is_narrow ? VL : y_pitch, first);        \
     if (is_narrow)                                                                               \
       for (int m = 0; m < M; ++m) {                                                              \
         /* what lies beyond a row is written over by the next ones */                            \
@@ -205,10 +216,11 @@ FC_INLINE void FN(fc_depthwise_3x3_strip)(const int stride, const ivec *mask, pt
 
 /* functions, for GCC would load what they share before it knows which is called */
 #define FC_STRIP(name, stride, mask)                                                             \
-  FC_KERNEL void FN(name)(const ivec *in, ptrdiff_t P, const FC_T *const *x, ptrdiff_t at, ptrdiff_t ahead, \
-                          const FC_T *w, FC_T bias, FC_T *y, ptrdiff_t y_pitch, ptrdiff_t n) {   \
+  FC_KERNEL void FN(name)(const ivec *in, ptrdiff_t P, const FC_T *const *x, ptrdiff_t at,       \
+                          ptrdiff_t ahead, const FC_T *w, FC_T bias, FC_T *y,                    \
+                          ptrdiff_t y_pitch, ptrdiff_t n) {                                      \
     (void)in;                                                                                    \
-    FN(fc_depthwise_3x3_strip)(stride, mask, P, x, at, ahead, w, bias, y, y_pitch, n);                  \
+    FN(fc_depthwise_3x3_strip)(stride, mask, P, x, at, ahead, w, bias, y, y_pitch, n);           \
   }
 FC_STRIP(fc_strip_3x3, 1, NULL)
 FC_STRIP(fc_strip_3x3_border, 1, in)

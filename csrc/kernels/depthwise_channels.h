@@ -9,8 +9,9 @@
  *   bias  [C], or a vector, or NULL for zeros      y  [Q] pixels y_col apart, of C channels
  *
  * Rows above and below the image are left out by the caller: R is then less than the filter has.  A
- * tile is J pixels of one vector of channels.  Where three taps lie beside each other a pixel is loaded
- * once for all the sums it goes into.  What is no multiple of a tile comes out twice, the same again.
+ * tile is J pixels by V vectors of channels, J * V accumulators.  Where three taps lie beside each other
+ * a pixel is loaded once for all the sums it goes into.  What is no multiple of a tile comes out twice,
+ * the same again.
  */
 
 /* the pixels from begin to end meet every tap inside the row */

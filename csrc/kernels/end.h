@@ -10,6 +10,7 @@
 #undef store
 #undef load_n
 #undef store_n
+#undef load_where
 #undef splat
 #undef held
 #undef isplat

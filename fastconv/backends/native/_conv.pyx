@@ -25,8 +25,8 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from fastconv.backends.native._dispatch cimport (
-    FC_PANEL_M, FC_WINOGRAD_STRIP, fc_channels, fc_float_mode, fc_flush_denormals, fc_isa, fc_set_float_mode,
-    isa_table)
+    FC_PANEL_M, FC_WINOGRAD_STRIP, fc_channels, fc_float_mode, fc_flush_denormals, fc_isa,
+    fc_set_float_mode, isa_table)
 
 cdef extern from *:
     """
