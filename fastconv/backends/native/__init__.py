@@ -6,8 +6,6 @@
 import os
 from importlib import import_module
 
-import numpy as np
-
 from fastconv import config
 from fastconv._threads import limited, usable
 from fastconv.backends.native import _costs, _winograd
