@@ -52,15 +52,28 @@ enum {
    ptrdiff_t Q, const T *const *x, const int32_t *at, const T *w, T bias, T *y, ptrdiff_t y_pitch)
 #define FC_DEPTHWISE_3X3_ARGS(T)                                                                 \
   (ptrdiff_t stride, ptrdiff_t P, ptrdiff_t Q, const T *const *x, ptrdiff_t left,                \
-   ptrdiff_t width, const T *w, T bias, T *y, ptrdiff_t y_pitch)
+   ptrdiff_t width, ptrdiff_t ahead, const T *w, T bias, T *y, ptrdiff_t y_pitch)
 #define FC_DEPTHWISE_COLUMN_ARGS(T)                                                              \
   (ptrdiff_t stride, ptrdiff_t dilation, ptrdiff_t kernel_h, ptrdiff_t kernel_w, ptrdiff_t P,    \
    const T *const *x, ptrdiff_t at, const T *w, ptrdiff_t w_row, T bias, T *y, ptrdiff_t y_pitch)
+/* kernels/strides.h */
 #define FC_SPLIT_ROWS_ARGS(T)                                                                    \
   (ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride, const T *x, ptrdiff_t x_row, T *y,             \
    ptrdiff_t phase)
 #define FC_MERGE_ROWS_ARGS(T)                                                                    \
   (ptrdiff_t n, ptrdiff_t first, ptrdiff_t stride, const T *x, ptrdiff_t x_pitch, T *y)
+#define FC_SPREAD_ROWS_ARGS(T)                                                                   \
+  (ptrdiff_t R, ptrdiff_t S, ptrdiff_t P, ptrdiff_t n, const T *const *x, ptrdiff_t left,        \
+   const T *w, ptrdiff_t w_row, T *y, ptrdiff_t y_pitch)
+/* kernels/depthwise_channels.h */
+typedef struct {
+  ptrdiff_t C, Q, S, step, dilation, left, width;
+  ptrdiff_t x_row, x_col, w_row, w_tap, y_col;
+} fc_channels;
+#define FC_DEPTHWISE_CHANNELS_ARGS(T)                                                            \
+  (const fc_channels *g, ptrdiff_t R, const T *x, const T *w, const T *bias, T *y)
+#define FC_DEPTHWISE_CHANNELS_WEIGHT_ARGS(T)                                                     \
+  (const fc_channels *g, ptrdiff_t R, const T *x, const T *dy, T *acc)
 /* kernels/winograd.h */
 #define FC_WINOGRAD_WEIGHT_ARGS(T)                                                               \
   (ptrdiff_t channels, int turned, const T *w, T *u, ptrdiff_t u_step, ptrdiff_t u_pitch)
@@ -150,8 +163,11 @@ typedef struct {
     void(*depthwise) FC_DEPTHWISE_ARGS(T);                                                       \
     void(*depthwise_3x3) FC_DEPTHWISE_3X3_ARGS(T);                                               \
     void(*depthwise_column) FC_DEPTHWISE_COLUMN_ARGS(T);                                         \
+    void(*depthwise_channels) FC_DEPTHWISE_CHANNELS_ARGS(T);                                     \
+    void(*depthwise_channels_weight) FC_DEPTHWISE_CHANNELS_WEIGHT_ARGS(T);                       \
     void(*split_rows) FC_SPLIT_ROWS_ARGS(T);                                                     \
     void(*merge_rows) FC_MERGE_ROWS_ARGS(T);                                                     \
+    void(*spread_rows) FC_SPREAD_ROWS_ARGS(T);                                                   \
     /* by tile: F(2, 3), F(4, 3) */                                                              \
     void(*winograd_weight[2]) FC_WINOGRAD_WEIGHT_ARGS(T);                                        \
     void(*winograd_input[2]) FC_WINOGRAD_INPUT_ARGS(T);                                          \

@@ -51,6 +51,7 @@ typedef FC_T uvec __attribute__((vector_size(FC_BYTES), aligned(FC_EB), may_alia
 #define load_n FN(fc_load_n)
 #define load_first FN(fc_load_first)
 #define store_n FN(fc_store_n)
+#define load_where FN(fc_load_where)
 #define splat FN(fc_splat)
 #define held FN(fc_held)
 #define isplat FN(fc_isplat)
@@ -133,6 +134,17 @@ FC_INLINE vec load_first(const FC_T *p, int n) {
   return (vec)_mm256_maskload_ps(p, _mm256_loadu_si256((const __m256i *)(fc_first_lanes + 16 - n)));
 #else
   return load_n(p, n, (vec){0});
+#endif
+}
+
+/* Memory where the mask is set, zero elsewhere; all of it may be read. */
+FC_INLINE vec load_where(const FC_T *p, ivec mask) {
+#if FC_BYTES == 64 && FC_F64
+  return (vec)_mm512_maskz_loadu_pd(_mm512_movepi64_mask((__m512i)mask), p);
+#elif FC_BYTES == 64
+  return (vec)_mm512_maskz_loadu_ps(_mm512_movepi32_mask((__m512i)mask), p);
+#else
+  return from_bits(bits(load(p)) & mask);
 #endif
 }
 

@@ -52,6 +52,30 @@ def test_row_stays_in_its_arrays(row, spec, side, rng):
     run_guarded(row, spec, rng, side)
 
 
+def guarded_nhwc(array, side):
+    return guarded(array.transpose(0, 2, 3, 1), side).transpose(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize(
+    "row, spec", cases([r for r in FAST_ROWS if (r.backend, r.method) == ("native", "depthwise")])
+)
+def test_depthwise_stays_in_its_arrays_with_channels_last(row, spec, side, rng):
+    inputs = operands(row.op, spec, rng)
+    out = np.full(helpers.shapes(row.op, spec)[1], np.nan, spec.dtype)
+    weight = {"conv2d": 1, "conv2d_input": 1, "conv2d_weight": None}[row.op]
+    given = [
+        a
+        if not isinstance(a, np.ndarray)
+        else guarded(a, side)
+        if i == weight or a.ndim != 4
+        else guarded_nhwc(a, side)
+        for i, a in enumerate(inputs)
+    ]
+    out = (guarded if weight is None else guarded_nhwc)(out, side)
+    check(row, spec, inputs, call(row, spec, tuple(given), out))
+
+
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("form", _costs.FORMS)
 @pytest.mark.parametrize(

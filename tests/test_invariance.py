@@ -108,6 +108,7 @@ CONV = {
     "stride": ((3, 16, 43, 47), (29, 16, 3, 3), (2, 3), 1, 1, 1),
     "groups": ((3, 24, 29, 31), (36, 8, 3, 3), 1, 1, (1, 2), 3),
     "depthwise": ((3, 64, 37, 41), (64, 1, 5, 5), 1, 2, 1, 64),
+    "depthwise, stride": ((3, 64, 57, 61), (64, 1, 3, 3), 2, 1, 1, 64),
     "one channel": ((5, 1, 97, 89), (3, 1, 3, 3), 2, 1, 1, 1),
     "1x1": ((3, 67, 23, 29), (71, 67, 1, 1), 1, 0, 1, 1),
 }
@@ -153,6 +154,18 @@ class TestThreads:
             same_bits(lambda: grad.conv2d_input(x.shape, w, y, *how, **kw))
         if method in ("auto", *methods("conv2d_weight", backend, name)):
             same_bits(lambda: grad.conv2d_weight(x, w.shape, y, *how, **kw))
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @pytest.mark.parametrize("name", ["depthwise", "depthwise, stride"])
+    def test_depthwise_with_channels_last(self, name, dtype, rng):
+        shape, weight_shape, *how = CONV[name]
+        x = random(rng, [shape[i] for i in (0, 2, 3, 1)], dtype)
+        w = random(rng, weight_shape, dtype)
+        kw = {"backend": "native", "method": "depthwise", "layout": "NHWC"}
+        y = fc.conv2d(x, w, None, *how, **kw)
+        same_bits(lambda: fc.conv2d(x, w, None, *how, **kw))
+        same_bits(lambda: grad.conv2d_input(x.shape, w, y, *how, **kw))
+        same_bits(lambda: grad.conv2d_weight(x, w.shape, y, *how, **kw))
 
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("shape", [(7, 11, 61, 67), (1, 1, 701, 703)], ids=str)

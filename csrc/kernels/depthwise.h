@@ -124,6 +124,7 @@ FC_INLINE void FN(fc_depthwise_rows)(const int M, const int V, const ptrdiff_t s
  *      max(Q, VL) * stride + 2 pixels are read, whatever they hold beside the row
  *   w  [3][3]      y  [P] rows y_pitch apart, of Q pixels
  *
+ * What lies `ahead` elements behind the rows is brought into the cache, if it is memory at all.
  * stride is 1 or 2, in both directions.  A tile is M rows by one vector: nine weights, the sums and a
  * vector of a row, which is loaded once for all the sums it goes into.
  */
@@ -141,19 +142,26 @@ FC_INLINE vec FN(fc_depthwise_inside)(ptrdiff_t at, ptrdiff_t width) {
 }
 
 FC_INLINE void FN(fc_depthwise_3x3_tile)(const int M, const int stride, const ivec *mask,
-                                         const FC_T *const *x, ptrdiff_t at, const vec w[9],
-                                         FC_T bias, FC_T *restrict y, ptrdiff_t y_pitch) {
+                                         const FC_T *const *x, ptrdiff_t at, ptrdiff_t ahead,
+                                         const vec w[9], FC_T bias, FC_T *restrict y,
+                                         ptrdiff_t y_pitch, int n) {
   vec acc[7];
 #pragma GCC unroll 7
   for (int m = 0; m < M; ++m) acc[m] = splat(bias);
 #pragma GCC unroll 15
   for (int j = 0; j < (M - 1) * stride + 3; ++j) {
     const FC_T *const x_j = x[j] + at;
+    __builtin_prefetch(x_j + ahead);
+    if (stride == 2 && FC_BYTES == 64) __builtin_prefetch(x_j + ahead + VL);
     vec x_s[3];
-    FN(fc_depthwise_taps)(stride, load(x_j), load(x_j + (stride == 1 ? 1 : VL)), load(x_j + 2),
-                          stride == 1 ? (vec){0} : load(x_j + 2 + VL), x_s);
+    if (stride == 2)
+      FN(fc_depthwise_taps)(2, load(x_j), load(x_j + VL), load(x_j + 2), load(x_j + 2 + VL), x_s);
 #pragma GCC unroll 3
-    for (int s = 0; s < 3; ++s) x_s[s] = held(mask ? from_bits(bits(x_s[s]) & mask[s]) : x_s[s]);
+    for (int s = 0; s < 3; ++s)
+      if (stride == 1)
+        x_s[s] = held(mask ? load_where(x_j + s, mask[s]) : load(x_j + s));
+      else
+        x_s[s] = held(mask ? from_bits(bits(x_s[s]) & mask[s]) : x_s[s]);
 #pragma GCC unroll 3
     for (int s = 0; s < 3; ++s)
 #pragma GCC unroll 7
@@ -161,24 +169,30 @@ FC_INLINE void FN(fc_depthwise_3x3_tile)(const int M, const int stride, const iv
         if (j >= m * stride && j < m * stride + 3) acc[m] += w[(j - m * stride) * 3 + s] * x_s[s];
     if (j < 2 || (j - 2) % stride) continue;
     const int m = (j - 2) / stride;
-    store(y + m * y_pitch, stride == 2 ? sorted(acc[m]) : acc[m]);
+    const vec y_m = stride == 2 ? sorted(acc[m]) : acc[m];
+    if (FC_BYTES == 64 && mask)
+      store_n(y + m * y_pitch, n, y_m);
+    else
+      store(y + m * y_pitch, y_m);
   }
 }
 
 /* one vector of all rows: n pixels of it where there are not as many as lanes */
 FC_INLINE void FN(fc_depthwise_3x3_strip)(const int stride, const ivec *mask, ptrdiff_t P,
-                                          const FC_T *const *x, ptrdiff_t at, const FC_T *taps,
-                                          FC_T bias, FC_T *y, ptrdiff_t y_pitch, ptrdiff_t n) {
+                                          const FC_T *const *x, ptrdiff_t at, ptrdiff_t ahead,
+                                          const FC_T *taps, FC_T bias, FC_T *y, ptrdiff_t y_pitch,
+                                          ptrdiff_t n) {
   vec w[9];
   FC_T narrow[7 * VL];
-  const int is_narrow = mask && n < VL;
+  /* short rows go by way of a buffer where a masked store takes longer */
+  const int is_narrow = FC_BYTES < 64 && mask && n < VL, first = n < VL ? (int)n : VL;
 #pragma GCC unroll 9
   for (int i = 0; i < 9; ++i) w[i] = held(splat(taps[i]));
 #define FC_3X3(M)                                                                                \
   do {                                                                                           \
     FC_T *const y_p = y + p * y_pitch;                                                           \
-    FN(fc_depthwise_3x3_tile)(M, stride, mask, x + p * stride, at, w, bias,                      \
-                              is_narrow ? narrow : y_p, is_narrow ? VL : y_pitch);               \
+    FN(fc_depthwise_3x3_tile)(M, stride, mask, x + p * stride, at, ahead, w, bias,               \
+                              is_narrow ? narrow : y_p, is_narrow ? VL : y_pitch, first);        \
     if (is_narrow)                                                                               \
       for (int m = 0; m < M; ++m) {                                                              \
         /* what lies beyond a row is written over by the next ones */                            \
@@ -203,9 +217,10 @@ FC_INLINE void FN(fc_depthwise_3x3_strip)(const int stride, const ivec *mask, pt
 /* functions, for GCC would load what they share before it knows which is called */
 #define FC_STRIP(name, stride, mask)                                                             \
   FC_KERNEL void FN(name)(const ivec *in, ptrdiff_t P, const FC_T *const *x, ptrdiff_t at,       \
-                          const FC_T *w, FC_T bias, FC_T *y, ptrdiff_t y_pitch, ptrdiff_t n) {   \
+                          ptrdiff_t ahead, const FC_T *w, FC_T bias, FC_T *y,                    \
+                          ptrdiff_t y_pitch, ptrdiff_t n) {                                      \
     (void)in;                                                                                    \
-    FN(fc_depthwise_3x3_strip)(stride, mask, P, x, at, w, bias, y, y_pitch, n);                  \
+    FN(fc_depthwise_3x3_strip)(stride, mask, P, x, at, ahead, w, bias, y, y_pitch, n);           \
   }
 FC_STRIP(fc_strip_3x3, 1, NULL)
 FC_STRIP(fc_strip_3x3_border, 1, in)
@@ -217,7 +232,7 @@ FC_KERNEL void FN(fc_depthwise_3x3) FC_DEPTHWISE_3X3_ARGS(FC_T) {
   for (ptrdiff_t q = 0; q < Q; q += VL) {
     if (q && q > Q - VL) q = Q - VL;
     const ptrdiff_t at = q * stride - left;
-#define FC_STRIP(name, mask) FN(name)(mask, P, x, at, w, bias, y + q, y_pitch, Q)
+#define FC_STRIP(name, mask) FN(name)(mask, P, x, at, ahead, w, bias, y + q, y_pitch, Q)
     if (Q >= VL && at >= 0 && at + 2 + stride * VL <= width) {
       if (stride == 1)
         FC_STRIP(fc_strip_3x3, NULL);
@@ -292,75 +307,5 @@ FC_KERNEL void FN(fc_depthwise_column) FC_DEPTHWISE_COLUMN_ARGS(FC_T) {
     else
       FC_PIXELS(1);
 #undef FC_PIXELS
-  }
-}
-
-/* Rows split into the phases of a stride.
- *
- *   y[i][f][j] = x[i][j * stride + f]     i < rows, f < stride, j < n / stride rounded up to a vector;
- *                                         zero where there is no such pixel
- *
- *   x  [rows] x_row apart, of n pixels      y  [rows][stride][phase]; the rest of a phase stays
- *
- * Stores are aligned where y is and phase is a whole number of vectors.
- */
-FC_KERNEL void FN(fc_split_rows) FC_SPLIT_ROWS_ARGS(FC_T) {
-  const ptrdiff_t length = (n + stride - 1) / stride;
-  for (ptrdiff_t i = 0; i < rows; ++i, x += x_row, y += stride * phase) {
-    ptrdiff_t j = 0;
-    if (stride == 1) {
-      for (; j + VL <= n; j += VL) store(y + j, load(x + j));
-      if (j < n) store(y + j, load_n(x + j, (int)(n - j), (vec){0}));
-    } else if (stride == 2) {
-      vec a, b;
-      for (; 2 * (j + VL) <= n; j += VL) {
-        a = load(x + 2 * j), b = load(x + 2 * j + VL);
-        store(y + j, evens(a, b));
-        store(y + phase + j, odds(a, b));
-      }
-      if (2 * j < n) {
-        FN(fc_load_pairs)(x + 2 * j, (int)(n - 2 * j), &a, &b);
-        store(y + j, evens(a, b));
-        store(y + phase + j, odds(a, b));
-      }
-    } else {
-      for (; j < (length + VL - 1) / VL * VL; ++j)
-        for (ptrdiff_t f = 0; f < stride; ++f)
-          y[f * phase + j] = j * stride + f < n ? x[j * stride + f] : 0;
-    }
-  }
-}
-
-/* A row out of the phases of a stride: what split_rows takes apart.
- *
- *   y[j] = x[(first + j) % stride][(first + j) / stride]     j < n
- *
- *   x  [stride] phases x_pitch apart; of each as many pixels as n needs, rounded up to whole vectors,
- *      may be read
- */
-FC_KERNEL void FN(fc_merge_rows) FC_MERGE_ROWS_ARGS(FC_T) {
-  ptrdiff_t j = 0, f = first % stride, k = first / stride;
-  if (stride == 1) {
-    memcpy(y, x + k, (size_t)n * sizeof(FC_T));
-    return;
-  }
-  if (stride == 2) {
-    if (f && n > 0) y[j++] = x[x_pitch + k++];
-    for (; j < n; j += 2 * VL, k += VL) {
-      const vec a = load(x + k), b = load(x + x_pitch + k);
-      const int rest = n - j < 2 * VL ? (int)(n - j) : 2 * VL, low = rest < VL ? rest : VL;
-      if (rest == 2 * VL) {
-        store(y + j, zip_lo(a, b));
-        store(y + j + VL, zip_hi(a, b));
-      } else {
-        store_n(y + j, low, zip_lo(a, b));
-        store_n(y + j + low, rest - low, zip_hi(a, b));
-      }
-    }
-    return;
-  }
-  for (; j < n; ++j) {
-    y[j] = x[f * x_pitch + k];
-    if (++f == stride) f = 0, ++k;
   }
 }

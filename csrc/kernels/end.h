@@ -11,6 +11,7 @@
 #undef load_n
 #undef load_first
 #undef store_n
+#undef load_where
 #undef splat
 #undef held
 #undef isplat

@@ -7,8 +7,10 @@
 #include "panel.h"
 #include "patches.h"
 #include "depthwise.h"
+#include "depthwise_channels.h"
 #include "pool.h"
 #include "soft_pool.h"
+#include "strides.h"
 #include "tile.h"
 #include "winograd.h"
 
@@ -41,8 +43,11 @@ static const fc_kernels_f32 FC_TABLE_NAME = {
     .depthwise = FN(fc_depthwise),
     .depthwise_3x3 = FN(fc_depthwise_3x3),
     .depthwise_column = FN(fc_depthwise_column),
+    .depthwise_channels = FN(fc_depthwise_channels),
+    .depthwise_channels_weight = FN(fc_depthwise_channels_weight),
     .split_rows = FN(fc_split_rows),
     .merge_rows = FN(fc_merge_rows),
+    .spread_rows = FN(fc_spread_rows),
     .winograd_weight = FC_WINOGRAD(weight),
     .winograd_input = FC_WINOGRAD(input),
     .winograd_output = FC_WINOGRAD(output),

@@ -418,7 +418,7 @@ static void OF(check_depthwise_3x3)(const char *isa, const OF(fc_kernels) * f) {
         }
       expected[p * y_pitch + q] = sum;
     }
-  f->depthwise_3x3(stride, P, Q, (const T *const *)row, left, width, w, 3, y, y_pitch);
+  f->depthwise_3x3(stride, P, Q, (const T *const *)row, left, width, between(-99, 99), w, 3, y, y_pitch);
   OF(same)(isa, "depthwise_3x3", y, expected, n_y);
   for (ptrdiff_t i = 0; i < rows; ++i) leave(row[i] - left);
   leave(row), leave(w), leave(y), leave(expected);
@@ -496,6 +496,77 @@ static void OF(check_merge)(const char *isa, const OF(fc_kernels) * f) {
   f->merge_rows(n, begin, stride, x, pitch, y);
   OF(same)(isa, "merge_rows", y, wanted, n);
   leave(x), leave(y), leave(wanted);
+}
+
+/* Rows of the gradient at stride 2, each pixel of which goes to every output that a tap takes it to. */
+static void OF(check_spread)(const char *isa, const OF(fc_kernels) * f) {
+  const ptrdiff_t R = between(0, 3), S = between(0, 1) ? 3 : between(1, 6), left = between(0, 4);
+  const ptrdiff_t P = between(1, 5), n = straddling(f->lanes), y_pitch = n + between(0, 3);
+  const ptrdiff_t base = (left + 1) / 2, before = S / 2 - base;
+  const ptrdiff_t length = before + base + (n + 2 * f->lanes - 1) / (2 * f->lanes) * f->lanes;
+  const ptrdiff_t w_row = either_way(S + between(0, 2)), first = w_row < 0 && R ? (1 - R) * w_row : 0;
+  const ptrdiff_t w_size = first + (R ? R - 1 : 0) * (w_row < 0 ? 0 : w_row) + S;
+  const ptrdiff_t n_y = (P - 1) * y_pitch + n;
+  T **row = room((P + R) * (ptrdiff_t)sizeof *row), *w = OF(integers)(w_size);
+  T *y = OF(integers)(n_y), *expected = OF(copy)(y, n_y);
+  for (ptrdiff_t i = 0; i < P + R; ++i) row[i] = OF(integers)(length) + before;
+  for (ptrdiff_t p = 0; p < P; ++p)
+    for (ptrdiff_t j = 0; j < n; ++j) {
+      T sum = 0;
+      for (ptrdiff_t r = 0; r < R; ++r)
+        for (ptrdiff_t s = (j + left) % 2; s < S; s += 2)
+          sum += w[first + r * w_row + s] * row[p + r][(j + left - s) / 2];
+      expected[p * y_pitch + j] = sum;
+    }
+  f->spread_rows(R, S, P, n, (const T *const *)row, left, w + first, w_row, y, y_pitch);
+  OF(same)(isa, "spread_rows", y, expected, n_y);
+  for (ptrdiff_t i = 0; i < P + R; ++i) leave(row[i] - before);
+  leave(row), leave(w), leave(y), leave(expected);
+}
+
+/* A row of pixels with channels in the lanes, and its gradient with respect to the filters. */
+static void OF(check_channels)(const char *isa, const OF(fc_kernels) * f) {
+  const ptrdiff_t lanes = f->lanes, C = lanes * between(0, 3) + between(1, f->lanes);
+  const ptrdiff_t vectors = (C + lanes - 1) / lanes, held = C < lanes ? lanes : C;
+  const ptrdiff_t R = between(0, 4), S = between(0, 1) ? 3 : between(0, 7), Q = between(0, 21);
+  const ptrdiff_t width = between(1, 25), pitch = vectors * lanes + between(0, 3);
+  const ptrdiff_t taps = R * S;
+  fc_channels g = {C, Q, S, between(1, 3), between(1, 2), between(-2, 5), width, 0, 0, 0, 0, 0};
+  g.x_col = C + between(0, 2), g.x_row = either_way(width * g.x_col), g.y_col = C + between(0, 3);
+  g.w_tap = either_way(pitch), g.w_row = S * g.w_tap;
+  const ptrdiff_t row = width * g.x_col, n_x = R ? (R - 1) * row + (width - 1) * g.x_col + C : 0;
+  const ptrdiff_t n_y = Q ? (Q - 1) * g.y_col + C : 0;
+  const ptrdiff_t n_w = taps ? (taps - 1) * pitch + held : 0;
+  const ptrdiff_t n_acc = taps ? (taps - 1) * pitch + vectors * lanes : 0;
+  T *x = OF(integers)(n_x), *w = OF(integers)(n_w), *bias = between(0, 1) ? OF(integers)(held) : NULL;
+  T *y = OF(integers)(n_y), *expected = OF(copy)(y, n_y), *dy = OF(copy)(y, n_y);
+  T *acc = OF(integers)(n_acc), *wanted = OF(copy)(acc, n_acc);
+  const T *x_0 = g.x_row < 0 && R ? x + (R - 1) * row : x;
+  const ptrdiff_t w_0 = g.w_tap < 0 && taps ? (taps - 1) * pitch : 0;
+  for (ptrdiff_t q = 0; q < Q; ++q)
+    for (ptrdiff_t c = 0; c < C; ++c) expected[q * g.y_col + c] = bias ? bias[c] : 0;
+  for (ptrdiff_t r = 0; r < R; ++r)
+    for (ptrdiff_t s = 0; s < S; ++s)
+      for (ptrdiff_t q = 0; q < Q; ++q) {
+        const ptrdiff_t at = q * g.step - g.left + s * g.dilation;
+        if (at < 0 || at >= width) continue;
+        for (ptrdiff_t i = 0; i < vectors * lanes; ++i) {
+          const ptrdiff_t start = i / lanes * lanes, most = C < lanes ? 0 : C - lanes;
+          const ptrdiff_t c = (start < most ? start : most) + i % lanes;
+          if (c >= C) continue;
+          const T pixel = x_0[r * g.x_row + at * g.x_col + c];
+          const ptrdiff_t tap = w_0 + r * g.w_row + s * g.w_tap;
+          wanted[tap + i] += pixel * dy[q * g.y_col + c];
+          if (i < C)
+            expected[q * g.y_col + i] += w[tap + i] * x_0[r * g.x_row + at * g.x_col + i];
+        }
+      }
+  f->depthwise_channels(&g, R, x_0, w + w_0, bias, y);
+  OF(same)(isa, "depthwise_channels", y, expected, n_y);
+  f->depthwise_channels_weight(&g, R, x_0, dy, acc + w_0);
+  OF(same)(isa, "depthwise_channels_weight", acc, wanted, n_acc);
+  leave(x), leave(w), leave(y), leave(expected), leave(dy), leave(acc), leave(wanted);
+  if (bias) leave(bias);
 }
 
 /* Soft pooling of windows that each hold a pixel of the image, at some beta. */
@@ -640,6 +711,8 @@ static void OF(check)(const char *isa, const OF(fc_kernels) * f) {
   for (int i = 0; i < 200; ++i) OF(check_depthwise)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_depthwise_3x3)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_merge)(isa, f);
+  for (int i = 0; i < 200; ++i) OF(check_spread)(isa, f);
+  for (int i = 0; i < 400; ++i) OF(check_channels)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_patches)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_soft_pools)(isa, f);
   for (int i = 0; i < 100; ++i) OF(check_winograd)(isa, f);

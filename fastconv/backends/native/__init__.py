@@ -6,8 +6,6 @@
 import os
 from importlib import import_module
 
-import numpy as np
-
 from fastconv import config
 from fastconv._threads import limited, usable
 from fastconv.backends.native import _costs, _winograd
@@ -173,10 +171,7 @@ def _depthwise(spec, input, weight, bias, out, activation):
 
 
 def _depthwise_input(spec, grad_output, weight, out):
-    rows, cols = spec.stride
-    residues = [weight[:, :, a::rows, b::cols] for a in range(rows) for b in range(cols)]
-    parts = np.concatenate([part[:, :, ::-1, ::-1].ravel() for part in residues])
-    _run(_conv.depthwise_input, spec.geometry, grad_output, parts, out)
+    _run(_conv.depthwise_input, spec.geometry, grad_output, weight, out)
 
 
 def _depthwise_weight(spec, input, grad_output, out):

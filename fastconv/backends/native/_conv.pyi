@@ -64,7 +64,7 @@ def depthwise(
 def depthwise_input(
     geometry: tuple[int, ...],
     grad_output: np.ndarray,
-    parts: np.ndarray,
+    weight: np.ndarray,
     out: np.ndarray,
     isa: int,
     threads: int,

@@ -25,7 +25,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from fastconv.backends.native._dispatch cimport (
-    Call, FC_PANEL_M, FC_WINOGRAD_STRIP, fc_float_mode, fc_flush_denormals, fc_isa,
+    Call, FC_PANEL_M, FC_WINOGRAD_STRIP, fc_channels, fc_float_mode, fc_flush_denormals, fc_isa,
     fc_set_float_mode, isa_table)
 from fastconv.backends.native._views cimport View, is_contiguous, is_like, look_at, overlap
 
@@ -1675,6 +1675,7 @@ include "_block.pxi"
 
 # --- one input channel a group --------------------------------------------------------------------
 
+include "_depthwise_channels.pxi"
 include "_depthwise.pxi"
 
 

@@ -238,13 +238,16 @@ def depthwise(op):
 
     def cost(spec):
         lanes = _tiles(spec)["lanes"]
-        channels, rows, cols = spec.K, spec.P, spec.Q
+        channels, rows, cols, taps = spec.K, spec.P, spec.Q, spec.R * spec.S
+        staged = STAGE * prod(spec.stride) * spec.C / spec.K
         if op == "conv2d_input":
             channels, rows, cols = spec.C, spec.H, spec.W
+            taps /= prod(spec.stride)  # the taps of a residue
+            if spec.stride[1] == 2:
+                staged = STAGE
         vectors = spec.N * channels * rows * ceil(cols / lanes)
-        staged = STAGE * prod(spec.stride) * spec.C / spec.K
         further = PLANE_ROW * spec.N * rows * (spec.K - spec.C)
-        flops = 2 * lanes * vectors * spec.R * spec.S
+        flops = 2 * lanes * vectors * taps
         return Cost(flops, 2 * lanes / PLANE_TAP, vectors * staged + further)
 
     return cost

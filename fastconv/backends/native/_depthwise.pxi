@@ -58,11 +58,13 @@ cdef inline void depthwise_rows(const fc_isa* isa, ptrdiff_t stride, ptrdiff_t s
 
 cdef inline void depthwise_3x3(const fc_isa* isa, const PlanePlan* plan, ptrdiff_t rows, const real** x,
                                const real* w, real bias, real* y, ptrdiff_t y_pitch) noexcept nogil:
+    # the rows of the next block come into the cache meanwhile
+    cdef ptrdiff_t ahead = rows * plan.step * plan.xh
     if real is float:
-        isa.f32.depthwise_3x3(plan.step, rows, plan.out_w, x, plan.left, plan.width, w, bias, y,
+        isa.f32.depthwise_3x3(plan.step, rows, plan.out_w, x, plan.left, plan.width, ahead, w, bias, y,
                               y_pitch)
     else:
-        isa.f64.depthwise_3x3(plan.step, rows, plan.out_w, x, plan.left, plan.width, w, bias, y,
+        isa.f64.depthwise_3x3(plan.step, rows, plan.out_w, x, plan.left, plan.width, ahead, w, bias, y,
                               y_pitch)
 
 
@@ -104,8 +106,8 @@ cdef inline void span(ptrdiff_t first, ptrdiff_t step, ptrdiff_t n, ptrdiff_t ro
     end[0] = imax(imin(floor_div(n - 1 - first, step) + 1, rows), begin[0])
 
 
-cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* x, const real* low,
-                          const real* high, const int32_t* at, const real* zeros, const real* w, const real* bias,
+cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* x, const int32_t* at,
+                          const real* zeros, const real* w, const real* bias,
                           real* out, ptrdiff_t item, char* scratch) noexcept nogil:
     """All filters of one channel over one block of rows."""
     cdef const real** row = <const real**>scratch
@@ -152,9 +154,6 @@ cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* 
             x_at = strip
         for i in range(begin, end):
             row[i] = x_at + region.base
-            if region.slot == BY_MASK and (x_at - plan.left < low or x_at + plan.reach > high):
-                row[i] = xs + i * plan.phase + plan.lead        # too near the array's ends
-                memcpy(<void*>row[i], x_at, plan.width * sizeof(real))
             x_at += pitch
         for k in range(c * plan.filters, (c + 1) * plan.filters):
             if plan.ow == 1:
@@ -164,9 +163,6 @@ cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* 
                 to = ys + (k - c * plan.filters) * plan.pb * plan.out_w + region.first
                 pitch = plan.out_w
             start = bias[k] if bias != NULL else 0
-            if region.slot == BY_MASK:
-                depthwise_3x3(isa, plan, rows, row, w + k * taps, start, to, pitch)
-                continue
             if region.slot != BY_COLUMN:
                 depthwise_rows(isa, plan.step, plan.column_step, plan.kernel_h, plan.kernel_w, rows,
                                region.columns, row, at, w + k * taps, start, to, pitch)
@@ -192,6 +188,59 @@ cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* 
                 activate(isa, plan.activation, plan.out_w, to + p * plan.turns * plan.oh)
 
 
+cdef void masked_blocks(const fc_isa* isa, const PlanePlan* plan, const real* x, const real* low,
+                        const real* high, const real* zeros, const real* w, const real* bias,
+                        real* out, ptrdiff_t item, ptrdiff_t end_item, char* scratch) noexcept nogil:
+    """The same BY_MASK, in place, for a range of blocks: of small planes what is decided once counts."""
+    cdef const real** row = <const real**>scratch
+    cdef real* xs = <real*>(scratch + plan.rows_size)
+    cdef ptrdiff_t block = item % plan.n_pb, c = item // plan.n_pb % plan.channels
+    cdef ptrdiff_t image = item // plan.n_pb // plan.channels
+    cdef ptrdiff_t p0, rows, n_rows, first, begin, end, i, k, p, span_low, span_high
+    cdef const real* x_at
+    cdef real* to
+    while item < end_item:
+        p0 = block * plan.pb
+        rows = imin(plan.pb, plan.out_h - p0)
+        n_rows = (rows - 1) * plan.step + 3
+        first = p0 * plan.step - plan.top
+        begin = imin(imax(-first, 0), n_rows)
+        end = imax(imin(plan.height - first, n_rows), begin)
+        x_at = x + image * plan.xn + c * plan.xc + first * plan.xh
+        for i in range(begin):
+            row[i] = zeros
+        for i in range(begin, end):
+            row[i] = x_at + i * plan.xh
+        for i in range(end, n_rows):
+            row[i] = zeros
+        span_low = imin(begin * plan.xh, (end - 1) * plan.xh) - plan.left
+        span_high = imax(begin * plan.xh, (end - 1) * plan.xh) + plan.reach
+        if begin < end and (x_at + span_low < low or x_at + span_high > high):
+            for i in range(begin, end):     # too near the array's ends
+                if row[i] - plan.left < low or row[i] + plan.reach > high:
+                    memcpy(xs + i * plan.phase + plan.lead, row[i], plan.width * sizeof(real))
+                    row[i] = xs + i * plan.phase + plan.lead
+        for k in range(c * plan.filters, (c + 1) * plan.filters):
+            to = out + image * plan.on + k * plan.oc + p0 * plan.oh
+            depthwise_3x3(isa, plan, rows, row, w + 9 * k, bias[k] if bias != NULL else <real>0, to,
+                          plan.oh)
+            if plan.activation == 0:
+                continue
+            if plan.oh == plan.out_w:
+                activate(isa, plan.activation, rows * plan.out_w, to)
+            else:
+                for p in range(rows):
+                    activate(isa, plan.activation, plan.out_w, to + p * plan.oh)
+        item += 1
+        block += 1
+        if block == plan.n_pb:
+            block = 0
+            c += 1
+            if c == plan.channels:
+                c = 0
+                image += 1
+
+
 cdef void plan_columns(PlanePlan* plan, ptrdiff_t lanes, bint whole) noexcept nogil:
     """Which columns are read where they lie, which are staged; all of them, in phases, if `whole`."""
     cdef ptrdiff_t reach = (plan.kernel_w - 1) * plan.dilation_w, stride = plan.stride_w
@@ -201,7 +250,7 @@ cdef void plan_columns(PlanePlan* plan, ptrdiff_t lanes, bint whole) noexcept no
     # the kernel takes every second pixel of a row itself
     plan.column_step = stride if stride <= 2 and not whole else 1
     plan.phases = stride // plan.column_step
-    if (not whole and plan.xw == 1 and plan.kernel_h == 3 and plan.kernel_w == 3
+    if (not whole and plan.xw == 1 and plan.ow == 1 and plan.kernel_h == 3 and plan.kernel_w == 3
             and plan.dilation_h == 1 and plan.dilation_w == 1 and plan.stride_h == stride
             and stride <= 2):
         plan.region[0] = Region(0, plan.out_w, 0, 0, 0, BY_MASK)
@@ -290,7 +339,7 @@ cdef void place_taps(const PlanePlan* plan, int32_t* at) noexcept nogil:
 
 cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, const real* w,
                           const real* bias, real* out, int threads) except -1:
-    cdef ptrdiff_t lanes, item, items, n_rows, pitch
+    cdef ptrdiff_t lanes, item, items, n_rows, pitch, parts
     cdef ptrdiff_t item_size = sizeof(real)
     if item_size == 4:
         lanes = isa.f32.lanes
@@ -332,13 +381,24 @@ cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, con
         memset(zeros, 0, pitch * item_size)
         for item in range(threads):     # zeros around staged rows stay
             memset(scratch + item * plan.scratch + plan.rows_size, 0, plan.x_size)
-        if threads == 1:
+        if plan.region[0].slot == BY_MASK:
+            parts = threads if threads == 1 else imin(4 * threads, items)
+            if threads == 1:
+                masked_blocks(isa, plan, x, low, high, zeros + plan.lead, w, bias, out, 0, items, scratch)
+            else:
+                for item in prange(parts, num_threads=threads, schedule="static"):
+                    before = fc_set_float_mode(mode)
+                    masked_blocks(isa, plan, x, low, high, zeros + plan.lead, w, bias, out,
+                                  item * items // parts, (item + 1) * items // parts,
+                                  scratch + plan.scratch * threadid())
+                    fc_set_float_mode(before)
+        elif threads == 1:
             for item in range(items):
-                depthwise_block(isa, plan, x, low, high, at, zeros + plan.lead, w, bias, out, item, scratch)
+                depthwise_block(isa, plan, x, at, zeros + plan.lead, w, bias, out, item, scratch)
         else:
             for item in prange(items, num_threads=threads, schedule="static"):
                 before = fc_set_float_mode(mode)
-                depthwise_block(isa, plan, x, low, high, at, zeros + plan.lead, w, bias, out, item,
+                depthwise_block(isa, plan, x, at, zeros + plan.lead, w, bias, out, item,
                                 scratch + plan.scratch * threadid())
                 fc_set_float_mode(before)
     give_workspace(space, threads)
@@ -369,19 +429,23 @@ cdef int depthwise_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :
     plan.activation = activation
     element_strides(x.strides, sizeof(real), &plan.xn)
     element_strides(out.strides, sizeof(real), &plan.on)
+    if channels_adjoin(g.channels, g.filters, &plan.xn, &plan.on):
+        return channels_of(isa_table(isa), &g, False, &x[0, 0, 0, 0], &plan.xn, &w[0, 0, 0, 0],
+                           first, &out[0, 0, 0, 0], &plan.on, activation, threads)
     return depthwise_planes(isa_table(isa), &plan, &x[0, 0, 0, 0], &w[0, 0, 0, 0],
                             first, &out[0, 0, 0, 0], threads)
 
 
 # The gradient with respect to the input, for one filter a channel.  At stride 1 it is a correlation of
 # the output's gradient with the filter turned round.  Else input row h = u * stride + a - top meets
-# the taps r = a + j * stride of output rows u - j: for each residue (a, b) of the stride a correlation
-# with that part of the filter.  A block is a range of u, with all residues; merge_rows puts the columns
-# of a row's residues beside each other.
+# the taps r = a + j * stride of output rows u - j.  A block is a range of u, with all residues a.  At
+# stride 2 along the row, too, the kernel makes even and odd columns side by side; beyond, every residue
+# b of the columns is a correlation with that part of the filter, and merge_rows puts them together.
 cdef struct TurnedPlan:
     PlanePlan x         # of the output's gradient: how it is staged
     ptrdiff_t stride_h, stride_w, top, left, height, width      # of the input
     ptrdiff_t n_u, n_v, taps_h, taps_w                          # taps of residue 0, the most
+    bint spread                                                 # by the kernel for stride 2
     ptrdiff_t y_pitch
     size_t y_size, row_size
 
@@ -398,6 +462,15 @@ cdef inline void merge_row(const fc_isa* isa, const TurnedPlan* plan, const real
         isa.f64.merge_rows(plan.width, plan.left, plan.stride_w, x, x_pitch, y)
 
 
+cdef inline void spread_rows(const fc_isa* isa, const TurnedPlan* plan, ptrdiff_t taps,
+                             ptrdiff_t rows, const real** x, const real* w, ptrdiff_t w_row, real* y,
+                             ptrdiff_t y_pitch) noexcept nogil:
+    if real is float:
+        isa.f32.spread_rows(taps, plan.x.kernel_w, rows, plan.width, x, plan.left, w, w_row, y, y_pitch)
+    else:
+        isa.f64.spread_rows(taps, plan.x.kernel_w, rows, plan.width, x, plan.left, w, w_row, y, y_pitch)
+
+
 cdef void turned_block(const fc_isa* isa, TurnedPlan* plan, const real* dy, const int32_t* at,
                        const real* zeros, const real* w, real* dx, ptrdiff_t item,
                        char* scratch) noexcept nogil:
@@ -410,7 +483,7 @@ cdef void turned_block(const fc_isa* isa, TurnedPlan* plan, const real* dy, cons
     cdef ptrdiff_t u0 = item % xp.n_pb * xp.pb
     cdef ptrdiff_t c = item // xp.n_pb % xp.channels
     cdef ptrdiff_t image = item // xp.n_pb // xp.channels
-    cdef ptrdiff_t rows = imin(xp.pb, plan.n_u - u0), a, b, u, h, q, taps_h, taps_w, size
+    cdef ptrdiff_t rows = imin(xp.pb, plan.n_u - u0), a, b, u, h, q, taps_h, taps_w, size, shift
     cdef ptrdiff_t first = u0 - (plan.taps_h - 1), n_rows = rows + plan.taps_h - 1, i, begin, end
     cdef const real* w_part = w
     cdef real* to
@@ -418,12 +491,22 @@ cdef void turned_block(const fc_isa* isa, TurnedPlan* plan, const real* dy, cons
     split_rows(isa, end - begin, xp.width, 1,
                dy + image * xp.xn + c * xp.xc + (first + begin) * xp.xh, xp.xh, xp.xw, xs + xp.lead,
                xp.phase)
+    shift = xp.lead if plan.spread else xp.lead - (plan.taps_w - 1)
     for i in range(n_rows):
-        row[i] = zeros
+        row[i] = zeros + shift
     for i in range(begin, end):
-        row[i] = xs + xp.lead - (plan.taps_w - 1) + (i - begin) * xp.phase
+        row[i] = xs + shift + (i - begin) * xp.phase
     for a in range(plan.stride_h):
         taps_h = residue_taps(xp.kernel_h, a, plan.stride_h)
+        if plan.spread:
+            # the rows that lie in the plane
+            span(u0 * plan.stride_h + a - plan.top, plan.stride_h, plan.height, rows, &begin, &end)
+            u = (u0 + begin) * plan.stride_h + a - plan.top
+            spread_rows(isa, plan, taps_h, end - begin, row + begin + plan.taps_h - taps_h,
+                        w + (c * xp.kernel_h + a + (taps_h - 1) * plan.stride_h) * xp.kernel_w,
+                        -plan.stride_h * xp.kernel_w, dx + image * xp.on + c * xp.oc + u * xp.oh,
+                        plan.stride_h * xp.oh)
+            continue
         for b in range(plan.stride_w):
             taps_w = residue_taps(xp.kernel_w, b, plan.stride_w)
             size = taps_h * taps_w
@@ -447,8 +530,23 @@ cdef void turned_block(const fc_isa* isa, TurnedPlan* plan, const real* dy, cons
                     to[q * xp.ow] = line[q]
 
 
-cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy, const real[::1] parts,
-                            real[:, :, :, :] dx, int isa_index, int threads) except -1:
+cdef void turn_filters(const Geometry* g, const real* w, real* parts) noexcept nogil:
+    """For each residue (a, b) of the stride the filters' taps a, a + stride, ... by b, b + stride,
+    ..., the last ones first."""
+    cdef ptrdiff_t a, b, c, r, s
+    for a in range(g.stride_h):
+        for b in range(g.stride_w):
+            for c in range(g.channels):
+                for r in range(residue_taps(g.kernel_h, a, g.stride_h) - 1, -1, -1):
+                    for s in range(residue_taps(g.kernel_w, b, g.stride_w) - 1, -1, -1):
+                        parts[0] = w[(c * g.kernel_h + a + r * g.stride_h) * g.kernel_w
+                                     + b + s * g.stride_w]
+                        parts += 1
+
+
+cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy,
+                            const real[:, :, :, ::1] weight, real[:, :, :, :] dx, int isa_index,
+                            int threads) except -1:
     cdef const fc_isa* isa = isa_table(isa_index)
     cdef Geometry g = read_geometry(fields)
     cdef TurnedPlan plan
@@ -465,12 +563,24 @@ cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy, const real[
     xp.height, xp.width = g.out_h, g.out_w
     element_strides(dy.strides, sizeof(real), &xp.xn)
     element_strides(dx.strides, sizeof(real), &xp.on)
+    if channels_adjoin(g.channels, g.filters, &xp.xn, &xp.on):
+        return channels_of(isa, &g, True, &dy[0, 0, 0, 0], &xp.xn, &weight[0, 0, 0, 0],
+                           <const real*>NULL, &dx[0, 0, 0, 0], &xp.on, 0, threads)
+    cdef Workspace turned = take_workspace(g.channels * g.kernel_h * g.kernel_w * sizeof(real))
+    cdef const real* w = &weight[0, 0, 0, 0]
+    cdef real* parts = <real*>turned.aligned()
+    plan.spread = g.stride_w == 2 and xp.ow == 1
+    if not plan.spread:
+        turn_filters(&g, w, parts)
+        w = parts
     if g.stride_h == 1 and g.stride_w == 1:
         xp.top = (g.kernel_h - 1) * g.dilation_h - g.top
         xp.left = (g.kernel_w - 1) * g.dilation_w - g.left
         xp.out_h, xp.out_w = g.height, g.width
-        return depthwise_planes(isa, xp, &dy[0, 0, 0, 0], &parts[0], <const real*>NULL,
-                                &dx[0, 0, 0, 0], threads)
+        depthwise_planes(isa, xp, &dy[0, 0, 0, 0], w, <const real*>NULL, &dx[0, 0, 0, 0],
+                         threads)
+        give_workspace(turned, threads)
+        return 0
     plan.stride_h, plan.stride_w, plan.top, plan.left = g.stride_h, g.stride_w, g.top, g.left
     plan.height, plan.width = g.height, g.width
     plan.taps_h = residue_taps(g.kernel_h, 0, g.stride_h)
@@ -481,6 +591,9 @@ cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy, const real[
     plan.y_pitch = ceil_div(plan.n_v, lanes) * lanes + 2 * lanes
     xp.lead = ceil_div(plan.taps_w - 1, lanes) * lanes
     xp.phase = xp.lead + ceil_div(imax(plan.n_v, g.out_w), lanes) * lanes
+    if plan.spread:
+        xp.phase = xp.lead + ceil_div(imax(ceil_div(g.width, 2 * lanes) * lanes + (g.left + 1) // 2,
+                                           g.out_w), lanes) * lanes
     xp.pb = PLANE_BYTES // <ptrdiff_t>sizeof(real) // xp.phase - plan.taps_h
     items = xp.images * xp.channels
     if 2 * items * g.kernel_h * g.kernel_w * g.out_h * g.out_w < SERIAL_FLOPS:
@@ -494,7 +607,7 @@ cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy, const real[
     xp.shared = at_size + rounded(xp.phase * sizeof(real))
     xp.rows_size = rounded((xp.pb + plan.taps_h - 1) * sizeof(real*))
     xp.x_size = rounded((xp.pb + plan.taps_h - 1) * xp.phase * sizeof(real))
-    plan.y_size = rounded(g.stride_w * xp.pb * plan.y_pitch * sizeof(real))
+    plan.y_size = 0 if plan.spread else rounded(g.stride_w * xp.pb * plan.y_pitch * sizeof(real))
     plan.row_size = rounded(plan.width * sizeof(real)) if xp.ow != 1 else 0
     xp.scratch = xp.rows_size + xp.x_size + plan.y_size + plan.row_size
     threads = <int>imin(threads, imax(items, 1))
@@ -503,7 +616,6 @@ cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy, const real[
     cdef real* zeros = <real*>(space.aligned() + at_size)
     cdef char* scratch = space.aligned() + xp.shared
     cdef const real* from_dy = &dy[0, 0, 0, 0]
-    cdef const real* w = &parts[0]
     cdef real* to = &dx[0, 0, 0, 0]
     cdef uint64_t mode = fc_float_mode(), before
     with nogil:
@@ -521,6 +633,7 @@ cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy, const real[
                 turned_block(isa, &plan, from_dy, at, zeros, w, to, item,
                              scratch + xp.scratch * threadid())
                 fc_set_float_mode(before)
+    give_workspace(turned, threads)
     give_workspace(space, threads)
     return 0
 
@@ -652,6 +765,9 @@ cdef int depthwise_weight_of(tuple fields, const real[:, :, :, :] x, const real[
         memcpy(plan.dot_v, isa.f64.dot_v, sizeof(plan.dot_v))
     element_strides(x.strides, sizeof(real), &xp.xn)
     element_strides(dy.strides, sizeof(real), &plan.yn)
+    if channels_adjoin(g.channels, g.filters, &xp.xn, &plan.yn):
+        return channels_weight_of(isa, &g, &x[0, 0, 0, 0], &xp.xn, &dy[0, 0, 0, 0], &plan.yn,
+                                  &dw[0, 0, 0, 0], threads)
     plan_columns(xp, plan.lanes, True)
     plan_rows(xp, sizeof(real), 0)      # not by the threads: the bits may not depend on them
     taps = g.kernel_h * g.kernel_w
@@ -708,16 +824,12 @@ def depthwise(tuple geometry, x, weight, bias, out, int activation, int isa, int
         depthwise_of[double](geometry, x, weight, bias, out, activation, isa, threads)
 
 
-def depthwise_input(tuple geometry, grad_output, parts, out, int isa, int threads):
-    """conv2d_input with one filter a channel; where the stride is not 1, dilation 1.
-
-    `parts` holds, for each residue (a, b) of the stride, the filters' taps a, a + stride, ... by
-    b, b + stride, ..., turned by 180 degrees.
-    """
+def depthwise_input(tuple geometry, grad_output, weight, out, int isa, int threads):
+    """conv2d_input with one filter a channel; where the stride is not 1, dilation 1."""
     if out.itemsize == 4:
-        depthwise_input_of[float](geometry, grad_output, parts, out, isa, threads)
+        depthwise_input_of[float](geometry, grad_output, weight, out, isa, threads)
     else:
-        depthwise_input_of[double](geometry, grad_output, parts, out, isa, threads)
+        depthwise_input_of[double](geometry, grad_output, weight, out, isa, threads)
 
 
 def depthwise_weight(tuple geometry, x, grad_output, out, int isa, int threads):

@@ -47,6 +47,9 @@ cdef extern from "fastconv.h" nogil:
     ctypedef struct fc_windows:
         ptrdiff_t height, width, kernel_h, kernel_w
 
+    ctypedef struct fc_channels:
+        ptrdiff_t C, Q, S, step, dilation, left, width, x_row, x_col, w_row, w_tap, y_col
+
     ctypedef void (*fc_unpool_f32)(const fc_windows*, float, const float*, const float*,
                                    float*) noexcept nogil
     ctypedef void (*fc_unpool_f64)(const fc_windows*, double, const double*, const double*,
@@ -79,14 +82,20 @@ cdef extern from "fastconv.h" nogil:
                           const float**, const int32_t*, const float*, float, float*,
                           ptrdiff_t) noexcept nogil
         void (*depthwise_3x3)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const float**, ptrdiff_t, ptrdiff_t,
-                              const float*, float, float*, ptrdiff_t) noexcept nogil
+                              ptrdiff_t, const float*, float, float*, ptrdiff_t) noexcept nogil
         void (*depthwise_column)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
                                  const float**, ptrdiff_t, const float*, ptrdiff_t, float, float*,
                                  ptrdiff_t) noexcept nogil
+        void (*depthwise_channels)(const fc_channels*, ptrdiff_t, const float*, const float*,
+                                   const float*, float*) noexcept nogil
+        void (*depthwise_channels_weight)(const fc_channels*, ptrdiff_t, const float*, const float*,
+                                          float*) noexcept nogil
         void (*split_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, float*,
                            ptrdiff_t) noexcept nogil
         void (*merge_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t,
                            float*) noexcept nogil
+        void (*spread_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const float**, ptrdiff_t,
+                            const float*, ptrdiff_t, float*, ptrdiff_t) noexcept nogil
         fc_winograd_weight_f32[2] winograd_weight
         fc_winograd_input_f32[2] winograd_input
         fc_winograd_output_f32[2] winograd_output
@@ -152,14 +161,20 @@ cdef extern from "fastconv.h" nogil:
                           const double**, const int32_t*, const double*, double, double*,
                           ptrdiff_t) noexcept nogil
         void (*depthwise_3x3)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const double**, ptrdiff_t, ptrdiff_t,
-                              const double*, double, double*, ptrdiff_t) noexcept nogil
+                              ptrdiff_t, const double*, double, double*, ptrdiff_t) noexcept nogil
         void (*depthwise_column)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
                                  const double**, ptrdiff_t, const double*, ptrdiff_t, double, double*,
                                  ptrdiff_t) noexcept nogil
+        void (*depthwise_channels)(const fc_channels*, ptrdiff_t, const double*, const double*,
+                                   const double*, double*) noexcept nogil
+        void (*depthwise_channels_weight)(const fc_channels*, ptrdiff_t, const double*, const double*,
+                                          double*) noexcept nogil
         void (*split_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, double*,
                            ptrdiff_t) noexcept nogil
         void (*merge_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t,
                            double*) noexcept nogil
+        void (*spread_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double**, ptrdiff_t,
+                            const double*, ptrdiff_t, double*, ptrdiff_t) noexcept nogil
         fc_winograd_weight_f64[2] winograd_weight
         fc_winograd_input_f64[2] winograd_input
         fc_winograd_output_f64[2] winograd_output

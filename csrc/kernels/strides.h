@@ -1,0 +1,94 @@
+/* Rows split into the phases of a stride.
+ *
+ *   y[i][f][j] = x[i][j * stride + f]     i < rows, f < stride, j < n / stride rounded up to a vector;
+ *                                         zero where there is no such pixel
+ *
+ *   x  [rows] x_row apart, of n pixels      y  [rows][stride][phase]; the rest of a phase stays
+ *
+ * Stores are aligned where y is and phase is a whole number of vectors.
+ */
+FC_KERNEL void FN(fc_split_rows) FC_SPLIT_ROWS_ARGS(FC_T) {
+  const ptrdiff_t length = (n + stride - 1) / stride;
+  for (ptrdiff_t i = 0; i < rows; ++i, x += x_row, y += stride * phase) {
+    ptrdiff_t j = 0;
+    if (stride == 1) {
+      for (; j + VL <= n; j += VL) store(y + j, load(x + j));
+      if (j < n) store(y + j, load_n(x + j, (int)(n - j), (vec){0}));
+    } else if (stride == 2) {
+      vec a, b;
+      for (; 2 * (j + VL) <= n; j += VL) {
+        a = load(x + 2 * j), b = load(x + 2 * j + VL);
+        store(y + j, evens(a, b));
+        store(y + phase + j, odds(a, b));
+      }
+      if (2 * j < n) {
+        FN(fc_load_pairs)(x + 2 * j, (int)(n - 2 * j), &a, &b);
+        store(y + j, evens(a, b));
+        store(y + phase + j, odds(a, b));
+      }
+    } else {
+      for (; j < (length + VL - 1) / VL * VL; ++j)
+        for (ptrdiff_t f = 0; f < stride; ++f)
+          y[f * phase + j] = j * stride + f < n ? x[j * stride + f] : 0;
+    }
+  }
+}
+
+/* A row out of the phases of a stride: what split_rows takes apart.
+ *
+ *   y[j] = x[(first + j) % stride][(first + j) / stride]     j < n
+ *
+ *   x  [stride] phases x_pitch apart; of each as many pixels as n needs, rounded up to whole vectors,
+ *      may be read
+ */
+FC_KERNEL void FN(fc_merge_rows) FC_MERGE_ROWS_ARGS(FC_T) {
+  ptrdiff_t f = first % stride, k = first / stride;
+  for (ptrdiff_t j = 0; j < n; ++j) {
+    y[j] = x[f * x_pitch + k];
+    if (++f == stride) f = 0, ++k;
+  }
+}
+
+/* Rows of the gradient with respect to the input, of a convolution with stride 2 along the row.
+ *
+ *   y[p][j] = sum of w[r][s] * x[p + r][(j + left - s) / 2] over r < R, s < S, j + left - s even
+ *                                                                              p < P, j < n
+ *
+ *   x  [P + R - 1] pointers to rows; with b = (left + 1) / 2, rounded down, of each the pixels from
+ *      b - S / 2, rounded down, to b + n / 2, up to a whole vector, are read
+ *   w  [R] rows w_row apart, of S taps      y  [P] rows y_pitch apart, of n pixels
+ *
+ * A vector of even and one of odd pixels are made at a time; a tap goes into the one or the other.
+ */
+FC_INLINE void FN(fc_spread_row)(const ptrdiff_t S, const ptrdiff_t R, const FC_T *const *x,
+                                 ptrdiff_t left, const FC_T *w, ptrdiff_t w_row, FC_T *restrict y,
+                                 ptrdiff_t n) {
+  for (ptrdiff_t j = 0; j < n; j += 2 * VL) {
+    vec even = {0}, odd = {0}; /* the sums of even taps, and of odd ones */
+    for (ptrdiff_t r = 0; r < R; ++r) {
+      const FC_T *const x_r = x[r] + j / 2 + left / 2, *const w_r = w + r * w_row;
+#pragma GCC unroll 2
+      for (ptrdiff_t s = 0; s < S; s += 2) {
+        even += splat(w_r[s]) * load(x_r + left % 2 - s / 2);
+        if (s + 1 < S) odd += splat(w_r[s + 1]) * load(x_r - s / 2);
+      }
+    }
+    const vec a = left % 2 ? odd : even, b = left % 2 ? even : odd;
+    const int rest = n - j < 2 * VL ? (int)(n - j) : 2 * VL, low = rest < VL ? rest : VL;
+    if (FC_LIKELY(rest == 2 * VL)) {
+      store(y + j, zip_lo(a, b));
+      store(y + j + VL, zip_hi(a, b));
+    } else {
+      store_n(y + j, low, zip_lo(a, b));
+      store_n(y + j + low, rest - low, zip_hi(a, b));
+    }
+  }
+}
+
+FC_KERNEL void FN(fc_spread_rows) FC_SPREAD_ROWS_ARGS(FC_T) {
+  for (ptrdiff_t p = 0; p < P; ++p, ++x, y += y_pitch)
+    if (S == 3)
+      FN(fc_spread_row)(3, R, x, left, w, w_row, y, n);
+    else
+      FN(fc_spread_row)(S, R, x, left, w, w_row, y, n);
+}
