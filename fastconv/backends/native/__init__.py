@@ -96,9 +96,22 @@ def _run_exactly(driver, *arguments):
     driver(*arguments, ISA_INDEX[settings.isa or BEST_ISA], usable(settings.num_threads))
 
 
+def _channels_last(array):
+    """Whether a pixel's channels are neighbours, as in a view of NHWC."""
+    return array.shape[1] > 1 and array.strides[1] == array.itemsize
+
+
+def _rows_or_panels(form, channels_last):
+    """Panels read pixels whose channels are neighbours where they lie, rows one by one."""
+    return _costs.FORMS["panels"] if channels_last and form == _costs.FORMS["rows"] else form
+
+
 def _conv2d(method):
     def run(spec, input, weight, bias, out, activation, packed=None):
-        form = _costs.form_of("conv2d", method, spec, packed is not None)
+        packed_form = _costs.form_of("conv2d", method, spec, packed is not None)
+        form = _rows_or_panels(packed_form, _channels_last(input))
+        if form != packed_form:
+            packed = None
         _run(
             _conv.conv2d,
             spec.geometry,
@@ -117,6 +130,7 @@ def _conv2d(method):
 def _conv2d_input(method):
     def run(spec, grad_output, weight, out):
         form = _costs.form_of("conv2d_input", method, spec)
+        form = _rows_or_panels(form, _channels_last(grad_output))
         _run(_conv.conv2d_input, spec.geometry, grad_output, weight, out, form)
 
     return run
@@ -142,6 +156,10 @@ def _pack(method):
 
 def _prepare(method):
     def prepare(spec, settings, input, out, layout, weight, packed, activation):
+        packed_form = _costs.form_of("conv2d", method, spec, packed is not None)
+        form = _rows_or_panels(packed_form, layout == "NHWC" and spec.C > 1)
+        if form != packed_form and packed is not None:
+            return None
         return _conv.prepare(
             spec.geometry,
             input,
@@ -150,7 +168,7 @@ def _prepare(method):
             out,
             layout == "NHWC",
             ACTIVATIONS[activation],
-            _costs.form_of("conv2d", method, spec, packed is not None),
+            form,
             settings.flush_denormals,
             ISA_INDEX[settings.isa or BEST_ISA],
             settings.num_threads,

@@ -125,7 +125,7 @@ cdef void block_group(const fc_isa* isa, const Plan* plan, int activation, int p
                 c0 = ci * plan.cb
                 channels = imin(plan.cb, plan.ci - c0)
                 stage(isa, plan, x, image, images, group, c0, channels, p0, rows, 0, xs)
-                block_places(plan, rows, cols, at)
+                block_places(plan, rows, cols, 0, at)
                 for mt in range(plan.n_mt):
                     m0 = tile_start(plan, mt)
                     m1 = tile_start(plan, mt + 1)

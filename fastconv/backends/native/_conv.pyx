@@ -91,6 +91,7 @@ cdef enum:
     RUN_BYTES = 16384       # a tile's rows of grad_output, in the gradient of the weight
     L1_BYTES = 16384        # results that an activation gets before the tiles go on
     LAST_PLACE = 0x40000000 # largest that a table of places holds
+    ALIGNED_VECTORS = 8     # vectors of a row for which one more is worth their alignment
     STREAMS = 32            # places that processors fetch ahead of
     COLUMN_BLOCK = 512      # widest piece of a row
     PATCH_BLOCK = 256       # output pixels of a block of patches
@@ -773,11 +774,30 @@ cdef void tile_rows(const fc_isa* isa, const Plan* plan, ptrdiff_t m, ptrdiff_t 
         p = end
 
 
-cdef void block_places(const Plan* plan, ptrdiff_t rows, ptrdiff_t cols,
+cdef inline ptrdiff_t lead_of(const Plan* plan, ptrdiff_t cols, const real* y) noexcept nogil:
+    """How many pixels of each row from y on come before the first that a vector may begin at.
+
+    A store that is not aligned goes to two cache lines. 0 where it is, where rows or planes differ in
+    that, or where rows are so short that a further vector would cost more.
+    """
+    cdef ptrdiff_t size = plan.lanes * <ptrdiff_t>sizeof(real)
+    if (cols < ALIGNED_VECTORS * plan.lanes or plan.oc * <ptrdiff_t>sizeof(real) % size
+            or plan.oh * plan.row.out_step * <ptrdiff_t>sizeof(real) % size
+            and plan.row.n_out > 1):
+        return 0
+    return (size - <ptrdiff_t>(<size_t>y % <size_t>size)) % size // <ptrdiff_t>sizeof(real)
+
+
+cdef inline ptrdiff_t led_vectors(const Plan* plan, ptrdiff_t cols, ptrdiff_t lead) noexcept nogil:
+    """Vectors of a row of which one begins at `lead` pixels."""
+    return vectors(plan, cols - lead) + (1 if lead else 0)
+
+
+cdef void block_places(const Plan* plan, ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t lead,
                        int32_t* at) noexcept nogil:
     """Where each vector of output pixels begins in a staged block, and where its sums go."""
     cdef ptrdiff_t lanes = plan.lanes, step = plan.pixel if plan.mode == LANES else lanes
-    cdef ptrdiff_t p, j, per_row = vectors(plan, cols)
+    cdef ptrdiff_t p, j, per_row = led_vectors(plan, cols, lead), back = lanes - lead if lead else 0
     cdef ptrdiff_t out_row = plan.out_row if plan.taps else 0, to_row = per_row * lanes
     cdef ptrdiff_t place = 0, goal = 0
     cdef int32_t* to = at + plan.n_vec
@@ -790,6 +810,10 @@ cdef void block_places(const Plan* plan, ptrdiff_t rows, ptrdiff_t cols,
         for j in range(per_row):
             at[j] = <int32_t>(place + j * step)
             to[j] = <int32_t>(goal + j * lanes)
+        if back:            # all but the first
+            for j in range(1, per_row):
+                at[j] = <int32_t>(at[j] - back)
+                to[j] = <int32_t>(to[j] - back)
         if direct:          # the last vector ends with the row
             j = cols - lanes
             at[per_row - 1] = <int32_t>(place + (j if plan.taps else 0))
@@ -809,11 +833,11 @@ cdef inline ptrdiff_t widest(const fc_isa* isa, ptrdiff_t m, const real* w) noex
 
 
 cdef void direct_rows(const fc_isa* isa, const Plan* plan, ptrdiff_t m, ptrdiff_t p0,
-                      ptrdiff_t rows, ptrdiff_t cols, const real* w, const real* x,
-                      const int32_t* off, const int32_t* at, const real* bias,
+                      ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t per_row, const real* w,
+                      const real* x, const int32_t* off, const int32_t* at, const real* bias,
                       real* y) noexcept nogil:
     """One register tile's height over a whole block, into the output; y is its first element."""
-    cdef ptrdiff_t pitch = plan.oh * plan.row.out_step, per_row = vectors(plan, cols)
+    cdef ptrdiff_t pitch = plan.oh * plan.row.out_step
     cdef ptrdiff_t p = 0, i, j, here, few = rows
     if plan.activation:     # finds the sums in L1
         few = imax(1, L1_BYTES // <ptrdiff_t>(m * cols * sizeof(real)))
@@ -846,7 +870,7 @@ cdef void correlate_block(const fc_isa* isa, const Plan* plan, const real* x,
     cdef int images = 1
     cdef ptrdiff_t p0 = pi * plan.pb, q0 = qi * plan.qb, rows, cols, per_row, n_vec, y_pitch
     cdef ptrdiff_t mt, mt0 = ki * plan.mt_block, mt1 = imin(mt0 + plan.mt_block, plan.n_mt)
-    cdef ptrdiff_t ci, c0, channels, m0, m1, m, j, k0 = tile_start(plan, mt0)
+    cdef ptrdiff_t ci, c0, channels, m0, m1, m, j, k0 = tile_start(plan, mt0), lead = 0
     cdef const real* bias = <const real*>tables.bias
     cdef const real* w = <const real*>tables.w
     cdef const real* w_tile
@@ -882,7 +906,9 @@ cdef void correlate_block(const fc_isa* isa, const Plan* plan, const real* x,
                 from_x = x + image * plan.xn + (group * plan.ci + c0) * plan.xc + q0
             elif plan.taps:
                 stage(isa, plan, x, image, images, group, c0, channels, p0, rows, q0, xs)
-            block_places(plan, rows, cols, at)
+            if goes_direct(plan, cols):
+                lead = lead_of(plan, cols, out + place_of(plan, image, group * plan.co, p0, q0))
+            block_places(plan, rows, cols, lead, at)
         for mt in range(mt0, mt1):
             m0 = tile_start(plan, mt)
             m1 = tile_start(plan, mt + 1)
@@ -892,8 +918,8 @@ cdef void correlate_block(const fc_isa* isa, const Plan* plan, const real* x,
                 first_bias = bias + group * plan.co + m0
             if goes_direct(plan, cols):
                 y = out + place_of(plan, image, group * plan.co + m0, p0, q0)
-                direct_rows(isa, plan, m1 - m0, p0, rows, cols, w_tile, from_x, off_block, at,
-                            first_bias, y)
+                direct_rows(isa, plan, m1 - m0, p0, rows, cols, led_vectors(plan, cols, lead),
+                            w_tile, from_x, off_block, at, first_bias, y)
                 continue
             # results of earlier channel blocks wait in scratch; with one block a tile's are enough
             y = ys if plan.n_cb == 1 else ys + (m0 - k0) * y_pitch
@@ -992,6 +1018,8 @@ cdef void cut(Plan* plan, size_t item_size, int threads) noexcept nogil:
         plan.n_pb = ceil_div(plan.row.n_out, plan.pb)
         lay_out(plan)
         plan.n_vec = plan.pb * vectors(plan, plan.qb)
+        if plan.mode == ROWS:
+            plan.n_vec += plan.pb       # see `lead_of`
         plan.direct = (plan.mode == ROWS and plan.n_cb == 1 and plan.ow == 1
                        and plan.col.out_step == 1
                        and plan.pb * plan.row.out_step * imax(plan.oh, -plan.oh) <= LAST_PLACE)

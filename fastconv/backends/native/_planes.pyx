@@ -11,6 +11,8 @@ from libc.stdlib cimport free, malloc
 
 from numpy import empty
 
+from fastconv._arrays import LARGE, empty as empty_aligned
+
 from fastconv.backends.native._dispatch cimport (
     Call, fc_float_mode, fc_flush_denormals, fc_isa, fc_pool, fc_pool_scratch, fc_set_float_mode,
     fc_soft_pool_scratch, isa_table)
@@ -247,8 +249,6 @@ cdef int average_of(bint backward, tuple geometry, row_counts, col_counts, divis
 
 # --- poolings that come again --------------------------------------------------------------------
 
-cdef object _empty = empty
-
 cdef enum:      # kinds of pooling
     MAXIMA = 0
     MINIMA = 1
@@ -279,6 +279,7 @@ cdef class Prepared(Call):
     cdef void* div              # divisors of rows, then of columns
     cdef double scale
     cdef tuple shape
+    cdef object empty           # what makes a new result
     cdef object dtype
 
     def __dealloc__(self):
@@ -290,7 +291,7 @@ cdef class Prepared(Call):
         cdef void* scratch
         cdef uint64_t before
         if not given:
-            out = _empty(self.shape, self.dtype)
+            out = self.empty(self.shape, self.dtype)
         look_at(out, &out_view)
         if (out_view.readonly or not is_like(&out_view, &self.out)
                 or (<size_t>x.first | <size_t>out_view.first) % <size_t>self.x.item
@@ -338,6 +339,7 @@ def prepare(int kind, tuple geometry, row_counts, col_counts, divisor, x, out, b
     p.g = read_pool(geometry)
     p.xp, p.yp = planes_in(&p.x, nhwc), planes_in(&p.out, nhwc)
     p.shape, p.dtype = out.shape, out.dtype
+    p.empty = empty_aligned if out.nbytes >= LARGE else empty
     if kind == MEANS:
         p.scale = _scale(row_counts, col_counts, divisor)
         counts = [*row_counts, *col_counts] if divisor is None else (

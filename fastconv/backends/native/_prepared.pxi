@@ -5,7 +5,7 @@
 
 from numpy import empty
 
-cdef object _empty = empty
+from fastconv._arrays import LARGE, empty as empty_aligned
 
 
 cdef void run_on(const fc_isa* isa, const PanelPlan* plan, int form, Tables tables,
@@ -43,6 +43,7 @@ cdef class Prepared(Call):
     cdef size_t size            # of the memory for a run
     cdef Py_ssize_t bias_size   # bytes
     cdef tuple shape
+    cdef object empty           # what makes a new result
     cdef object dtype
 
     cdef object run(self, const View* x, const View* w, bias, out):
@@ -66,7 +67,7 @@ cdef class Prepared(Call):
             first_bias = bias_view.first
             unaligned |= <size_t>first_bias
         if not given:
-            out = _empty(self.shape, self.dtype)
+            out = self.empty(self.shape, self.dtype)
         look_at(out, &out_view)
         if out_view.readonly or not is_like(&out_view, &self.out):
             return None
@@ -120,6 +121,7 @@ def prepare(tuple geometry, x, weight, Packed packed, out, bint nhwc, int activa
     p.form, p.flush, p.packed = form, flush, packed if is_packed else None
     p.packed_w = packed.memory.aligned() if is_packed else NULL
     p.weight, p.shape, p.dtype = weight, out.shape, out.dtype
+    p.empty = empty_aligned if out.nbytes >= LARGE else empty
     p.bias_size = g.filters * p.x.item
     plan[0] = forward_plan(p.isa, &g, p.x.item)
     plan.activation = activation
