@@ -118,6 +118,24 @@ def test_form_writes_whole_rows_and_nothing_beside(form, op, activation, dtype, 
     assert helpers.untouched(view, buffer)
 
 
+@pytest.mark.parametrize("first", [0, 1, 4, 15])
+@pytest.mark.parametrize("kernel, padding", [(1, 0), (3, 1)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_form_does_not_care_where_its_output_begins(form, dtype, kernel, padding, first, rng):
+    """Planes of whole cache lines: vectors may begin where one of the output's does."""
+    spec = helpers.conv_spec((2, 5, 6, 272), (9, 5, kernel, kernel), 1, padding, 1, 1, dtype)
+    inputs = operands("conv2d", spec, rng, helpers.integers)
+    desired = baselines.conv2d(spec, *inputs)
+    memory = np.full(desired.size + 64, np.nan, dtype)
+    line = 64 // memory.itemsize
+    start = line - memory.ctypes.data // memory.itemsize % line + first
+    out = memory[start : start + desired.size].reshape(desired.shape)
+    assert out.ctypes.data % 64 == first % line * memory.itemsize
+    call(row_of("conv2d", form), spec, inputs, out)
+    np.testing.assert_array_equal(out, desired)
+    assert np.isnan(memory[:start]).all() and np.isnan(memory[start + desired.size :]).all()
+
+
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
 @pytest.mark.parametrize("op, spec", [c for c in cases(few) if c.values[0] == "conv2d"])
 def test_form_with_activation_and_output_of_any_strides(form, op, spec, activation, rng):

@@ -60,6 +60,16 @@ def check(row, spec, inputs, actual, length=None):
 # -- rows of the registry
 
 
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_large_results_begin_with_a_cache_line(layout):
+    x = np.ones((1, 64, 64, 64), np.float32)
+    for _ in range(3):  # the first call, and those that were prepared
+        y = fc.conv2d(x, np.ones((64, 64, 1, 1), np.float32), layout=layout)
+        assert y.ctypes.data % 64 == 0 and y.flags.c_contiguous
+        assert (y == 64).all()
+        assert fc.max_pool2d(x, 2, layout=layout).ctypes.data % 64 == 0
+
+
 def test_every_op_has_a_reference_twin():
     assert {row.op for row in FAST_ROWS} <= set(REFERENCE)
 
