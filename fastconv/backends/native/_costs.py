@@ -20,9 +20,9 @@ _METHODS = {
 }
 
 FMA_LATENCY, FMA_PER_CYCLE, LOADS_PER_CYCLE = 4, 2, 2
-# steps of a sum that a tile takes at a time, bytes of a panel's weights for them, and cycles of a
-# tile's call, beside its results' way to and from memory
-DEPTH, PANEL_BYTES, CALL = 256, 32768, 30
+# steps of a sum that a tile takes at a time, and cycles of its call, beside its results' way to and
+# from memory
+DEPTH, CALL = 256, 30
 # shares of its peak that a tile then reaches: stores, caches
 PANELS, LANES, ROWS, PATCHES = 0.95, 0.88, 0.80, 0.70
 # the same for the gradient with respect to the weight: panels, inner products
@@ -49,14 +49,9 @@ PLANE_ROW = 60.0
 FFT_STEP, FFT_PRODUCT = 0.6, 1.2
 
 
-def panel_depth(tile, item):
-    """Steps of a sum that a panel's tile takes at a time, for elements of `item` bytes."""
-    return min(DEPTH, PANEL_BYTES // (tile["panel_v"] * tile["lanes"] * item))
-
-
-def _tile(lanes, rows, vectors, depth, most=DEPTH):
+def _tile(lanes, rows, vectors, depth):
     """Multiplications and additions in a cycle of a register tile of rows x vectors."""
-    products, depth = rows * vectors, max(1, min(depth, most))
+    products, depth = rows * vectors, max(1, min(depth, DEPTH))
     cycles = max(products / FMA_PER_CYCLE, (rows + vectors) / LOADS_PER_CYCLE, FMA_LATENCY)
     return 2 * lanes * products * depth / (cycles * depth + CALL + 1.5 * products)
 
@@ -185,8 +180,7 @@ class _Job:
         rows = count / ceil(count / 6)
         packing = vectors * lanes * spec.groups * self.depth
         packing *= PACK_AT_ONCE if spec.N == 1 and count <= 784 else PACK
-        most = panel_depth(self.tile, spec.dtype.itemsize)
-        rate = PANELS * _tile(lanes, rows, wide, self.depth, most)
+        rate = PANELS * _tile(lanes, rows, wide, self.depth)
         return Cost(flops * self.inside, rate, moved, packing)
 
 

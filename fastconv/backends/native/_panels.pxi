@@ -6,8 +6,7 @@
 # a panel's weights in L1 allow wait as [panel][pixel][filter] for the rest of the channels.
 
 cdef enum:
-    PANEL_DEPTH = 256           # most taps times channels of a block
-    PANEL_W_BYTES = 32768       # and of one panel's weights for them, which stay in L1
+    PANEL_DEPTH = 256           # most taps times channels of a block: its weights stay in L1 or L2
     PANEL_GROUP = 48            # pixels that go into the output together: whole tiles, whole vectors
 
 cdef ptrdiff_t panel_stage_bytes = fc_second_level() // 4   # staged input of one block
@@ -33,11 +32,6 @@ cdef inline void panel(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t de
         isa.f64.panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias, y, y_pitch)
 
 
-cdef inline ptrdiff_t panel_depth(ptrdiff_t width, size_t item_size) noexcept nogil:
-    """Most taps times channels that a panel of `width` filters sums at a time."""
-    return imin(PANEL_DEPTH, PANEL_W_BYTES // <ptrdiff_t>(width * item_size))
-
-
 cdef inline ptrdiff_t panel_start(const PanelPlan* plan, ptrdiff_t i) noexcept nogil:
     """First vector of filters of panel i: panels of nearly equal width."""
     return i * plan.n_v // plan.n_panels
@@ -54,8 +48,8 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
     xp.mode = ROWS
     xp.taps = xp.row.n_taps * xp.col.n_taps
     xp.depth = xp.taps * xp.ci
-    # the order of the sums: it must not depend on anything but the filters
-    xp.cb = block_of(xp.ci, panel_depth(width, item_size) // imax(xp.taps, 1))
+    # the order of the sums: that of the other forms, whatever the ISA
+    xp.cb = block_of(xp.ci, PANEL_DEPTH // imax(xp.taps, 1))
     xp.n_cb = ceil_div(xp.ci, xp.cb)
     plan.n_v = ceil_div(xp.co, xp.lanes)
     plan.n_panels = ceil_div(plan.n_v, plan.panel_v)

@@ -17,6 +17,8 @@ cdef enum:
     V_MOST_BYTES = 5242880      # transformed inputs where many channels would leave few tiles
     FEW_TILES = 64              # below: reading the weights costs more than using them
     U_BYTES = 2097152           # unless they are few, and stay in a cache
+    PRODUCT_DEPTH = 256         # channels that a product sums at a time
+    PRODUCT_BYTES = 32768       # and their weights, which stay in L1
     WEIGHT_CHANNELS = 16        # channels of weights transformed at a time
 
 
@@ -257,7 +259,8 @@ cdef void winograd_products(const fc_isa* isa, const WinogradPlan* plan, const r
     cdef int32_t[6] at
     cdef ptrdiff_t xi, k, t, left, rows, depth, i, ahead
     cdef const char* coming
-    cdef ptrdiff_t most = panel_depth(plan.panel, sizeof(real))
+    cdef ptrdiff_t most = imin(PRODUCT_DEPTH,
+                               PRODUCT_BYTES // (plan.panel * <ptrdiff_t>sizeof(real)))
     for i in range(6):
         at[i] = <int32_t>(i * plan.v_tile)
     for xi in range(plan.n * plan.n):
@@ -376,7 +379,7 @@ cdef void winograd_block(const fc_isa* isa, const WinogradPlan* plan, ptrdiff_t 
 cdef int winograd_run(const fc_isa* isa, WinogradPlan* plan, real* unused, int threads) except -1:
     cdef ptrdiff_t items = plan.groups * plan.n_blocks, item, i, pieces
     cdef bint shared = threads > 1 and items < threads      # the threads go through a block together
-    cdef size_t off_size = rounded(PANEL_DEPTH * sizeof(int32_t))
+    cdef size_t off_size = rounded(PRODUCT_DEPTH * sizeof(int32_t))
     cdef size_t head = off_size + rounded(plan.panel * sizeof(real))
     cdef size_t each = plan.z_size + plan.small_size
     cdef real* v
@@ -396,7 +399,7 @@ cdef int winograd_run(const fc_isa* isa, WinogradPlan* plan, real* unused, int t
     scratch += head
     cdef uint64_t mode = fc_float_mode(), before
     with nogil:
-        for i in range(PANEL_DEPTH):
+        for i in range(PRODUCT_DEPTH):
             off[i] = <int32_t>i
         memset(<void*>plan.zeros, 0, plan.panel * sizeof(real))
         if threads == 1:

@@ -15,8 +15,6 @@ The constants are cycles, measured with AVX2 on float32.
 
 from math import ceil
 
-from fastconv.backends.native._costs import panel_depth
-
 # bound of the error, in units of that of a direct sum
 ERROR = {2: 4, 4: 16}
 # tiles allowed by `using(winograd=)`
@@ -34,6 +32,7 @@ CALL = 60
 # the tiles that the driver takes at a time (_winograd.pxi)
 V_BYTES, VZ_BYTES, V_MOST_BYTES, FEW_TILES, U_BYTES = 1572864, 786432, 5242880, 64, 2**21
 PANEL_ROWS = 6  # tiles of a register tile
+PRODUCT_DEPTH, PRODUCT_BYTES = 256, 32768  # channels that it sums at a time, bytes of their weights
 FMA_LATENCY = 4  # in cycles, of which each has two
 TILE_SHARE = 0.92  # of its peak that the register tile reaches
 
@@ -74,7 +73,8 @@ def work(op, spec, m, tile):
     rate = TILE_SHARE * 2 * lanes * sums / max(sums / 2, FMA_LATENCY)
     moved = spec.groups * tiles * products * (INPUT * inputs + OUTPUT * outputs)
     moved += spec.groups * PIXEL * spec.N * (spec.H * spec.W * inputs + spec.P * spec.Q * outputs)
-    panels, depths = ceil(outputs / panel_v), ceil(channels / panel_depth(tile, item))
+    deepest = min(PRODUCT_DEPTH, PRODUCT_BYTES // (panel_v * lanes * item))
+    panels, depths = ceil(outputs / panel_v), ceil(channels / deepest)
     moved += spec.groups * CALL * products * ceil(tiles / PANEL_ROWS) * panels * depths
     # few channels hide nothing of what goes to and from memory
     moved *= max(1, 2 * lanes / channels)
