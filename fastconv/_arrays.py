@@ -17,7 +17,8 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """As np.empty; a large array begins with a cache line.
 
     NumPy's large arrays begin 16 bytes behind one, so that each vector of 64 bytes lies in two:
-    kernels that mostly load and store then take up to a quarter longer.
+    kernels that mostly load and store then take up to a quarter longer. Such an array is a view of
+    its memory, so its ``flags.owndata`` is False.
     """
     size = dtype.itemsize
     for extent in shape:

@@ -118,6 +118,17 @@ def test_form_writes_whole_rows_and_nothing_beside(form, op, activation, dtype, 
     assert helpers.untouched(view, buffer)
 
 
+def test_form_reads_planes_in_any_order(form, rng):
+    """Those that could be read in place, too, where they lie backwards."""
+    spec = helpers.conv_spec((2, 9, 6, 40), (17, 9, 1, 1), 1, 0, 1, 1, "float32")
+    x, weight, bias = operands("conv2d", spec, rng, helpers.integers)
+    desired = baselines.conv2d(spec, x, weight, bias)
+    backwards = np.ascontiguousarray(x[:, ::-1])[:, ::-1]
+    out = np.empty_like(desired)
+    call(row_of("conv2d", form), spec, (backwards, weight, bias), out)
+    np.testing.assert_array_equal(out, desired)
+
+
 @pytest.mark.parametrize("first", [0, 1, 4, 15])
 @pytest.mark.parametrize("kernel, padding", [(1, 0), (3, 1)])
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -23,6 +23,8 @@ from tolerance import assert_close, tolerance
 
 import fastconv as fc
 from fastconv import grad, ops, registry
+from fastconv.backends import native
+from fastconv.backends.native import _costs
 
 ROWS = FAST_ROWS + tuple(REFERENCE.values())
 
@@ -63,11 +65,45 @@ def check(row, spec, inputs, actual, length=None):
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_large_results_begin_with_a_cache_line(layout):
     x = np.ones((1, 64, 64, 64), np.float32)
-    for _ in range(3):  # the first call, and those that were prepared
-        y = fc.conv2d(x, np.ones((64, 64, 1, 1), np.float32), layout=layout)
-        assert y.ctypes.data % 64 == 0 and y.flags.c_contiguous
-        assert (y == 64).all()
-        assert fc.max_pool2d(x, 2, layout=layout).ctypes.data % 64 == 0
+    with fc.using(num_threads=1):
+        for _ in range(3):  # the first call, and those that were prepared
+            y = fc.conv2d(x, np.ones((64, 64, 1, 1), np.float32), layout=layout)
+            assert y.ctypes.data % 64 == 0 and y.flags.c_contiguous
+            assert (y == 64).all()
+            assert fc.max_pool2d(x, 2, layout=layout).ctypes.data % 64 == 0
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("memory", ["NCHW", "a view of NHWC", "NHWC"])
+def test_neighbouring_channels_are_read_where_they_lie(memory, packed, monkeypatch, rng):
+    """In one form, the first time and again: rows are for planes, panels for pixels."""
+    x = rng.uniform(-1, 1, (1, 28, 28, 3)).astype(np.float32)
+    weight = rng.uniform(-1, 1, (4, 3, 5, 5)).astype(np.float32)
+    planes = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    expected = fc.conv2d(planes, weight, backend="reference")
+    layout = "NHWC" if memory == "NHWC" else "NCHW"
+    if memory == "NCHW":
+        x = planes
+    elif memory == "a view of NHWC":
+        x = x.transpose(0, 3, 1, 2)
+    else:
+        expected = expected.transpose(0, 2, 3, 1)
+    forms = {}
+    for name in ("conv2d", "prepare"):
+        real = getattr(native._conv, name)
+
+        def spied(*args, real=real, name=name):
+            forms[name] = args[7]
+            return real(*args)
+
+        monkeypatch.setattr(native._conv, name, spied)
+    with fc.using(num_threads=1):
+        given = fc.pack_conv2d(weight) if packed else weight
+        for _ in range(3):
+            y = fc.conv2d(x, given, layout=layout, method="direct")
+            assert_close(y, np.ascontiguousarray(expected), length=75)
+    form = _costs.FORMS["rows" if memory == "NCHW" else "panels"]
+    assert forms == {"conv2d": form, "prepare": form}
 
 
 def test_every_op_has_a_reference_twin():

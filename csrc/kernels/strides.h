@@ -38,11 +38,14 @@ FC_KERNEL void FN(fc_split_rows) FC_SPLIT_ROWS_ARGS(FC_T) {
  *
  *   y[j] = x[(first + j) % stride][(first + j) / stride]     j < n
  *
- *   x  [stride] phases x_pitch apart; of each as many pixels as n needs, rounded up to whole vectors,
- *      may be read
+ *   x  [stride] phases x_pitch apart, each with as many pixels as n needs
  */
 FC_KERNEL void FN(fc_merge_rows) FC_MERGE_ROWS_ARGS(FC_T) {
   ptrdiff_t f = first % stride, k = first / stride;
+  if (stride == 1) {
+    memcpy(y, x + k, (size_t)n * sizeof(FC_T));
+    return;
+  }
   for (ptrdiff_t j = 0; j < n; ++j) {
     y[j] = x[f * x_pitch + k];
     if (++f == stride) f = 0, ++k;

@@ -156,10 +156,13 @@ def _pack(method):
 
 def _prepare(method):
     def prepare(spec, settings, input, out, layout, weight, packed, activation):
-        packed_form = _costs.form_of("conv2d", method, spec, packed is not None)
-        form = _rows_or_panels(packed_form, layout == "NHWC" and spec.C > 1)
-        if form != packed_form and packed is not None:
+        if input.ndim != 4:
             return None
+        packed_form = _costs.form_of("conv2d", method, spec, packed is not None)
+        last = _channels_last(input.transpose(0, 3, 1, 2) if layout == "NHWC" else input)
+        form = _rows_or_panels(packed_form, last)
+        if form != packed_form:
+            packed = None
         return _conv.prepare(
             spec.geometry,
             input,

@@ -469,7 +469,7 @@ cdef inline bint stays_near(const Plan* plan, size_t item_size) noexcept nogil:
     The same pixel's places in different planes must share no more than a few cache sets; and an image
     has to stay in the second level, unless processors can follow its planes and fetch ahead.
     """
-    cdef ptrdiff_t pitch = plan.xc * <ptrdiff_t>item_size
+    cdef ptrdiff_t pitch = imax(plan.xc, -plan.xc) * <ptrdiff_t>item_size
     return pitch % 2048 != 0 and (plan.ci <= STREAMS or plan.ci * pitch <= fc_second_level() // 2)
 
 
@@ -1026,7 +1026,8 @@ cdef void cut(Plan* plan, size_t item_size, int threads) noexcept nogil:
         # a vector at the end of the last row reads up to one vector beyond it
         plan.x_size = plan.cb * plan.chan + 2 * lanes
         plan.in_place = (goes_direct(plan, plan.col.n_out - (plan.n_qb - 1) * plan.qb)
-                         and is_long_row(plan) and plan.cb * plan.xc <= LAST_PLACE
+                         and is_long_row(plan)
+                         and plan.cb * imax(plan.xc, -plan.xc) <= LAST_PLACE
                          and stays_near(plan, item_size))
         if plan.in_place:
             plan.chan, plan.x_size = plan.xc, 0

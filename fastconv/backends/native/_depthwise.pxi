@@ -382,7 +382,7 @@ cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, con
         for item in range(threads):     # zeros around staged rows stay
             memset(scratch + item * plan.scratch + plan.rows_size, 0, plan.x_size)
         if plan.region[0].slot == BY_MASK:
-            parts = threads if threads == 1 else imin(4 * threads, items)
+            parts = imin(4 * threads, items)
             if threads == 1:
                 masked_blocks(isa, plan, x, low, high, zeros + plan.lead, w, bias, out, 0, items, scratch)
             else:
@@ -587,7 +587,6 @@ cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy,
     plan.taps_w = residue_taps(g.kernel_w, 0, g.stride_w)
     plan.n_u = (g.height - 1 + g.top) // g.stride_h + 1
     plan.n_v = (g.width - 1 + g.left) // g.stride_w + 1
-    # merge_rows reads whole vectors
     plan.y_pitch = ceil_div(plan.n_v, lanes) * lanes + 2 * lanes
     xp.lead = ceil_div(plan.taps_w - 1, lanes) * lanes
     xp.phase = xp.lead + ceil_div(imax(plan.n_v, g.out_w), lanes) * lanes

@@ -119,7 +119,7 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
     xp.y_size = rounded(xp.y_size * width * item_size)
     xp.at_size = rounded(xp.n_vec * sizeof(int32_t))
     xp.scratch = (xp.x_size + xp.y_size + xp.at_size + plan.w_size
-                  + rounded(xp.qb * xp.lanes * item_size))
+                  + rounded(imin(xp.qb, PANEL_GROUP + xp.lanes) * xp.lanes * item_size))
 
 
 cdef inline bint reads_in_place(const Plan* xp, size_t item_size) noexcept nogil:
@@ -292,7 +292,7 @@ cdef inline bint is_flat(const PanelPlan* plan, ptrdiff_t cols) noexcept nogil:
 
 cdef inline ptrdiff_t first_group(const PanelPlan* plan, ptrdiff_t p0, ptrdiff_t q0,
                                   const real* to) noexcept nogil:
-    """Pixels of a block's first group: the next ones begin with a cache line of every plane."""
+    """Pixels of a block's first group: in one long row the next ones begin with a cache line."""
     cdef const Plan* xp = &plan.x
     to += (xp.row.out_start + p0 * xp.row.out_step) * xp.oh
     to += (xp.col.out_start + q0 * xp.col.out_step) * xp.ow

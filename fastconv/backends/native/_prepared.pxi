@@ -34,7 +34,7 @@ cdef class Prepared(Call):
     cdef PanelPlan plan         # in the other forms plan.x is all of it
     cdef int form
     cdef bint flush
-    cdef object weight          # the array of a packed weight
+    cdef object w_array         # of a packed weight
     cdef View w
     cdef Packed packed
     cdef const char* packed_w
@@ -120,7 +120,7 @@ def prepare(tuple geometry, x, weight, Packed packed, out, bint nhwc, int activa
     p.isa = isa_table(isa_index)
     p.form, p.flush, p.packed = form, flush, packed if is_packed else None
     p.packed_w = packed.memory.aligned() if is_packed else NULL
-    p.weight, p.shape, p.dtype = weight, out.shape, out.dtype
+    p.w_array, p.shape, p.dtype = weight, out.shape, out.dtype
     p.empty = empty_aligned if out.nbytes >= LARGE else empty
     p.bias_size = g.filters * p.x.item
     plan[0] = forward_plan(p.isa, &g, p.x.item)
