@@ -101,15 +101,21 @@ def _channels_last(array):
     return array.shape[1] > 1 and array.strides[1] == array.itemsize
 
 
-def _rows_or_panels(form, channels_last):
-    """Panels read pixels whose channels are neighbours where they lie, rows one by one."""
-    return _costs.FORMS["panels"] if channels_last and form == _costs.FORMS["rows"] else form
+def _rows_or_panels(form, spec, made, array):
+    """Panels read pixels whose channels are neighbours where they lie, rows one by one.
+
+    They are worth it unless the `made` channels of a group leave most lanes empty.
+    """
+    if form != _costs.FORMS["rows"] or not _channels_last(array):
+        return form
+    few = 2 * made // spec.groups < tiles()[spec.dtype.name]["lanes"]
+    return form if few else _costs.FORMS["panels"]
 
 
 def _conv2d(method):
     def run(spec, input, weight, bias, out, activation, packed=None):
         packed_form = _costs.form_of("conv2d", method, spec, packed is not None)
-        form = _rows_or_panels(packed_form, _channels_last(input))
+        form = _rows_or_panels(packed_form, spec, spec.K, input)
         if form != packed_form:
             packed = None
         _run(
@@ -130,7 +136,7 @@ def _conv2d(method):
 def _conv2d_input(method):
     def run(spec, grad_output, weight, out):
         form = _costs.form_of("conv2d_input", method, spec)
-        form = _rows_or_panels(form, _channels_last(grad_output))
+        form = _rows_or_panels(form, spec, spec.C, grad_output)
         _run(_conv.conv2d_input, spec.geometry, grad_output, weight, out, form)
 
     return run
@@ -159,8 +165,8 @@ def _prepare(method):
         if input.ndim != 4:
             return None
         packed_form = _costs.form_of("conv2d", method, spec, packed is not None)
-        last = _channels_last(input.transpose(0, 3, 1, 2) if layout == "NHWC" else input)
-        form = _rows_or_panels(packed_form, last)
+        planes = input.transpose(0, 3, 1, 2) if layout == "NHWC" else input
+        form = _rows_or_panels(packed_form, spec, spec.K, planes)
         if form != packed_form:
             packed = None
         return _conv.prepare(
