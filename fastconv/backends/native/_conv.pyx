@@ -59,6 +59,15 @@ cdef extern from *:
       if (size <= 0) size = 1 << 19;
       return size < 1 << 18 ? 1 << 18 : size > 1 << 21 ? 1 << 21 : size;
     }
+    /* the same of the first-level cache; 32 KiB if unknown */
+    static inline ptrdiff_t fc_first_level(void) {
+      long size = 0;
+    #ifdef _SC_LEVEL1_DCACHE_SIZE
+      size = sysconf(_SC_LEVEL1_DCACHE_SIZE);
+    #endif
+      if (size <= 0) size = 1 << 15;
+      return size < 1 << 14 ? 1 << 14 : size > 1 << 16 ? 1 << 16 : size;
+    }
     /* Processors fetch by themselves what is read in order, but not from the next page: the first lines
      * of each page from p on, a few at a time, for too many stop what is being computed. */
     static inline void fc_open_pages(const char *p, ptrdiff_t bytes) {
@@ -67,6 +76,7 @@ cdef extern from *:
         for (int line = 0; line < 4; ++line) __builtin_prefetch(p + 64 * line, 0, 2);
     }
     """
+    ptrdiff_t fc_first_level() nogil
     ptrdiff_t fc_second_level() nogil
     void fc_open_pages(const char*, ptrdiff_t) nogil
 

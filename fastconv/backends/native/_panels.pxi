@@ -2,13 +2,15 @@
 #
 # A block of the input is staged row by row, or pixel by pixel where the channels are neighbours (NHWC),
 # or read where it lies; each panel of filters goes over its pixels, six at a time.  Finished sums wait
-# as [pixel][filter] until there are enough to go into the output's planes; sums over more channels than
-# a panel's weights in L1 allow wait as [panel][pixel][filter] for the rest of the channels.
+# as [pixel][filter] until there are enough to go into the output's planes; sums over more than a block
+# of channels wait as [panel][pixel][filter] for the rest of them.  A group of pixels takes as many steps
+# of its sums at a time as leave weights and inputs in L1: that changes no bits.
 
 cdef enum:
     PANEL_DEPTH = 256           # most taps times channels of a block: its weights stay in L1 or L2
     PANEL_GROUP = 48            # pixels that go into the output together: whole tiles, whole vectors
 
+cdef ptrdiff_t panel_step_bytes = fc_first_level() * 7 // 8  # weights and inputs of some steps
 cdef ptrdiff_t panel_stage_bytes = fc_second_level() // 4   # staged input of one block
 cdef ptrdiff_t panel_y_bytes = fc_second_level() * 3 // 8   # sums of one block
 
@@ -19,6 +21,7 @@ cdef struct PanelPlan:
     ptrdiff_t n_panels, block, n_kb     # panels of a group, of a block; blocks
     bint by_pixel, in_place     # how the input is staged
     bint packs                  # each block packs the weights that it alone needs
+    ptrdiff_t steps             # of the sums of a group of pixels, at a time
     size_t w_size               # of those
     ptrdiff_t off_chan, off_row, off_col, at_row, at_pixel   # places in it: a tap's, an output's
 
@@ -59,10 +62,12 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
 
     plan.in_place = reads_in_place(xp, item_size)
     plan.by_pixel = xp.xc == 1 and not plan.in_place
-    most = COLUMN_BLOCK
-    if plan.in_place:
-        most = imax(panel_stage_bytes // <ptrdiff_t>(item_size * xp.cb * xp.col.step),
-                    PANEL_GROUP)
+    # each step reads a row of weights, and for each pixel a cache line that column taps share
+    plan.steps = imax(panel_step_bytes // <ptrdiff_t>(
+        width * item_size + CACHE_LINE // imin(imax(xp.col.n_taps, 1), 4)), 32)
+    most = imax(panel_stage_bytes // <ptrdiff_t>(item_size * xp.cb * xp.col.step), PANEL_GROUP)
+    if not plan.in_place:
+        most = imin(most, COLUMN_BLOCK)
     xp.qb = block_of(xp.col.n_out, most)
     if xp.qb < xp.col.n_out:
         xp.qb = ceil_div(xp.qb, PANEL_GROUP) * PANEL_GROUP
@@ -256,11 +261,11 @@ cdef void panel_rows(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrd
     """
     cdef const Plan* xp = &plan.x
     cdef ptrdiff_t p = 0, end, t0, t1, per_tap = channels * xp.col.n_taps, width = v * xp.lanes
-    cdef ptrdiff_t q, last = rows * cols, here, group = 0, stop
+    cdef ptrdiff_t q, last = rows * cols, here, group = 0, stop, k, depth, steps, start
     cdef const char* coming = <const char*>(w + xp.taps * channels * width)
     cdef ptrdiff_t ahead = ceil_div(xp.taps * channels * width * <ptrdiff_t>sizeof(real),
                                     imax(last, 1))
-    stop = last if to == NULL else first_group(plan, p0, q0, to)
+    stop = PANEL_GROUP if to == NULL else first_group(plan, p0, q0, to)
     while p < rows:
         t0 = first_tap(&xp.row, p0 + p)
         t1 = imax(end_tap(&xp.row, p0 + p), t0)
@@ -273,13 +278,23 @@ cdef void panel_rows(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrd
             if last - stop < xp.lanes:
                 stop = last     # no group of a few pixels at the end
             here = imin(end * cols, stop)
-            panel_run(isa, xp.lanes, v, q, here, (t1 - t0) * per_tap,
-                      w + t0 * per_tap * width, x, off + t0 * per_tap, at, bias,
-                      y + (q - group if xp.n_cb == 1 else q) * width, coming + q * ahead, ahead)
+            depth = (t1 - t0) * per_tap
+            start = t0 * per_tap
+            steps = block_of(depth, plan.steps)
+            k = 0
+            while True:
+                panel_run(isa, xp.lanes, v, q, here, imin(steps, depth - k),
+                          w + (start + k) * width, x, off + start + k, at, bias if k == 0 else NULL,
+                          y + (q - group if xp.n_cb == 1 else q) * width, coming + q * ahead,
+                          0 if k else ahead)
+                k += steps
+                if k >= depth:
+                    break
             q = here
-            if q == stop and to != NULL:
-                emit_pixels(isa, plan, v, filters, p0, q0, cols, group, q,
-                            y if xp.n_cb == 1 else y + group * width, run, to)
+            if q == stop:
+                if to != NULL:
+                    emit_pixels(isa, plan, v, filters, p0, q0, cols, group, q,
+                                y if xp.n_cb == 1 else y + group * width, run, to)
                 group, stop = q, q + PANEL_GROUP
         p = end
 
