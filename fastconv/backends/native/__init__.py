@@ -112,12 +112,16 @@ def _rows_or_panels(form, spec, made, array):
     return form if few else _costs.FORMS["panels"]
 
 
+def _form_and_packed(method, spec, input, packed):
+    """The form of a conv2d, and its packed weight if that is in this form."""
+    packed_form = _costs.form_of("conv2d", method, spec, packed is not None)
+    form = _rows_or_panels(packed_form, spec, spec.K, input)
+    return form, packed if form == packed_form else None
+
+
 def _conv2d(method):
     def run(spec, input, weight, bias, out, activation, packed=None):
-        packed_form = _costs.form_of("conv2d", method, spec, packed is not None)
-        form = _rows_or_panels(packed_form, spec, spec.K, input)
-        if form != packed_form:
-            packed = None
+        form, packed = _form_and_packed(method, spec, input, packed)
         _run(
             _conv.conv2d,
             spec.geometry,
@@ -164,11 +168,8 @@ def _prepare(method):
     def prepare(spec, settings, input, out, layout, weight, packed, activation):
         if input.ndim != 4:
             return None
-        packed_form = _costs.form_of("conv2d", method, spec, packed is not None)
         planes = input.transpose(0, 3, 1, 2) if layout == "NHWC" else input
-        form = _rows_or_panels(packed_form, spec, spec.K, planes)
-        if form != packed_form:
-            packed = None
+        form, packed = _form_and_packed(method, spec, planes, packed)
         return _conv.prepare(
             spec.geometry,
             input,

@@ -250,14 +250,14 @@ cdef void panel_run(const fc_isa* isa, ptrdiff_t lanes, ptrdiff_t v, ptrdiff_t b
 
 
 cdef void panel_rows(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrdiff_t p0,
-                     ptrdiff_t rows, ptrdiff_t q0, ptrdiff_t cols, ptrdiff_t channels,
-                     const real* w, const real* x, const int32_t* off, const int32_t* at,
-                     const real* bias, real* y, ptrdiff_t filters, real* run,
-                     real* to) noexcept nogil:
+                     ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t channels, const real* w,
+                     const real* x, const int32_t* off, const int32_t* at, const real* bias,
+                     real* y, ptrdiff_t filters, real* run, real* to) noexcept nogil:
     """One panel over a block: rows that need the same row taps together, the others left out.
 
-    Where `to` is given, its first filter's plane, the sums are finished and go there in groups, so that
-    memory takes them while the next ones are computed. What follows the weights is read next.
+    Where `to` is given, the place of its first filter and pixel, the sums are finished and go there in
+    groups, so that memory takes them while the next ones are computed. What follows the weights is
+    read next.
     """
     cdef const Plan* xp = &plan.x
     cdef ptrdiff_t p = 0, end, t0, t1, per_tap = channels * xp.col.n_taps, width = v * xp.lanes
@@ -265,7 +265,7 @@ cdef void panel_rows(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrd
     cdef const char* coming = <const char*>(w + xp.taps * channels * width)
     cdef ptrdiff_t ahead = ceil_div(xp.taps * channels * width * <ptrdiff_t>sizeof(real),
                                     imax(last, 1))
-    stop = PANEL_GROUP if to == NULL else first_group(plan, p0, q0, to)
+    stop = PANEL_GROUP if to == NULL else first_group(xp, to)
     while p < rows:
         t0 = first_tap(&xp.row, p0 + p)
         t1 = imax(end_tap(&xp.row, p0 + p), t0)
@@ -273,14 +273,14 @@ cdef void panel_rows(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrd
         while (end < rows and first_tap(&xp.row, p0 + end) == t0
                and imax(end_tap(&xp.row, p0 + end), t0) == t1):
             end += 1
+        depth = (t1 - t0) * per_tap
+        start = t0 * per_tap
+        steps = block_of(depth, plan.steps)
         q = p * cols
         while q < end * cols:
             if last - stop < xp.lanes:
                 stop = last     # no group of a few pixels at the end
             here = imin(end * cols, stop)
-            depth = (t1 - t0) * per_tap
-            start = t0 * per_tap
-            steps = block_of(depth, plan.steps)
             k = 0
             while True:
                 panel_run(isa, xp.lanes, v, q, here, imin(steps, depth - k),
@@ -293,41 +293,33 @@ cdef void panel_rows(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrd
             q = here
             if q == stop:
                 if to != NULL:
-                    emit_pixels(isa, plan, v, filters, p0, q0, cols, group, q,
+                    emit_pixels(isa, xp, v, filters, cols, group, q,
                                 y if xp.n_cb == 1 else y + group * width, run, to)
                 group, stop = q, q + PANEL_GROUP
         p = end
 
 
-cdef inline bint is_flat(const PanelPlan* plan, ptrdiff_t cols) noexcept nogil:
+cdef inline bint is_flat(const Plan* xp, ptrdiff_t cols) noexcept nogil:
     """Whether a block's rows follow each other in the output."""
-    cdef const Plan* xp = &plan.x
     return xp.ow * xp.col.out_step == 1 and xp.oh * xp.row.out_step == cols
 
 
-cdef inline ptrdiff_t first_group(const PanelPlan* plan, ptrdiff_t p0, ptrdiff_t q0,
-                                  const real* to) noexcept nogil:
+cdef inline ptrdiff_t first_group(const Plan* xp, const real* to) noexcept nogil:
     """Pixels of a block's first group: in one long row the next ones begin with a cache line."""
-    cdef const Plan* xp = &plan.x
-    to += (xp.row.out_start + p0 * xp.row.out_step) * xp.oh
-    to += (xp.col.out_start + q0 * xp.col.out_step) * xp.ow
     if xp.oc * <ptrdiff_t>sizeof(real) % CACHE_LINE:
         return PANEL_GROUP
     return PANEL_GROUP - <ptrdiff_t>(<size_t>to % CACHE_LINE) // <ptrdiff_t>sizeof(real)
 
 
-cdef void emit_pixels(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrdiff_t filters,
-                      ptrdiff_t p0, ptrdiff_t q0, ptrdiff_t cols, ptrdiff_t begin, ptrdiff_t end,
-                      real* y, real* run, real* to) noexcept nogil:
+cdef void emit_pixels(const fc_isa* isa, const Plan* xp, ptrdiff_t v, ptrdiff_t filters,
+                      ptrdiff_t cols, ptrdiff_t begin, ptrdiff_t end, real* y, real* run,
+                      real* to) noexcept nogil:
     """A panel's sums of a block's pixels from `begin` to `end`, y, into the array."""
-    cdef const Plan* xp = &plan.x
     cdef ptrdiff_t lanes = xp.lanes, width = v * lanes, j, q, l, here, count
     cdef ptrdiff_t oh = xp.oh * xp.row.out_step, ow = xp.ow * xp.col.out_step
     cdef real* to_row
     activate(isa, xp.activation, (end - begin) * width, y)
-    to += (xp.row.out_start + p0 * xp.row.out_step) * xp.oh
-    to += (xp.col.out_start + q0 * xp.col.out_step) * xp.ow
-    if is_flat(plan, cols):
+    if is_flat(xp, cols):
         cols = end          # one long row
     while begin < end:
         count = imin(end, (begin // cols + 1) * cols) - begin
@@ -408,8 +400,8 @@ cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
             y = ys if xp.n_cb == 1 else ys + (v0 - v_first) * lanes * rows * cols
             to = NULL
             if ci == xp.n_cb - 1:
-                to = out + image * xp.on + (group * xp.co + v0 * lanes) * xp.oc
-            panel_rows(isa, plan, v, p0, rows, q0, cols, channels, w_panel, from_x, off, at,
+                to = out + place_of(xp, image, group * xp.co + v0 * lanes, p0, q0)
+            panel_rows(isa, plan, v, p0, rows, cols, channels, w_panel, from_x, off, at,
                        bias + v0 * lanes if ci == 0 else NULL, y,
                        imin(v * lanes, xp.co - v0 * lanes), run, to)
 
