@@ -28,7 +28,7 @@ enum {
 /* kernels/panel.h */
 #define FC_PANEL_ARGS(T)                                                                         \
   (ptrdiff_t depth, const T *w, ptrdiff_t w_pitch, const T *x, const int32_t *off,               \
-   const int32_t *at, const T *bias, T *y, ptrdiff_t y_pitch)
+   const int32_t *at, const T *start, ptrdiff_t start_pitch, T *y, ptrdiff_t y_pitch)
 /* kernels/dot.h */
 #define FC_DOT_ARGS(T)                                                                           \
   (ptrdiff_t rows, ptrdiff_t n, const T *a, ptrdiff_t a_row, ptrdiff_t a_pitch, const T *b,      \

@@ -181,7 +181,7 @@ def conv2d(
         w = np.ascontiguousarray(converted("weight", w, dtype))
     else:
         w = packed.as_dtype(dtype)
-        packed = packed.buffer(impl, spec)
+        packed = packed.buffer(impl, spec, layout)
     b = _bias(given[2], spec.K, dtype) if bias is not None else None
     result = Result(spec.output_shape, dtype, out, target, (x, w, b), has_batch, layout)
     if packed is None:

@@ -81,18 +81,18 @@ class PackedConv2d:
             self._converted[dtype] = array
         return array
 
-    def buffer(self, row: registry.Impl, spec: Any) -> Any:
-        """What `row` makes of the weight for `spec`, made now if it is the first to need it."""
+    def buffer(self, row: registry.Impl, spec: Any, layout: str) -> Any:
+        """What `row` makes of the weight for such a call, made now if it is the first to need it."""
         if row.pack is None:
             return None
-        key = (row, spec.groups, spec.dtype, row.packing_key(spec))
+        key = (row, spec.groups, spec.dtype, row.packing_key(spec, layout))
         try:
             return self._buffers[key]
         except KeyError:
             pass
         with self._lock:
             if key not in self._buffers:
-                self._buffers[key] = row.pack(spec, self.as_dtype(spec.dtype))
+                self._buffers[key] = row.pack(spec, self.as_dtype(spec.dtype), layout)
             return self._buffers[key]
 
     def __reduce__(self) -> tuple:
@@ -186,5 +186,6 @@ def pack_conv2d(
     if layout == "NHWC":
         shape = (shape[0], shape[3], shape[1], shape[2])
     spec = conv_spec(shape, array.shape, stride, padding, dilation, groups, dtypes(array)[0])
-    packed.buffer(registry.choose("conv2d", spec, method, backend, packed=True), spec)
+    row = registry.choose("conv2d", spec, method, backend, packed=True)
+    packed.buffer(row, spec, layout)
     return packed

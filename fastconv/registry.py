@@ -98,14 +98,15 @@ class Impl:
     note : callable, optional
         ``note(spec)`` is a remark for `explain`, or None.
     pack : callable, optional
-        ``pack(spec, weight)`` is the weight as the kernels take it, or None where they take it as
-        it is. Of "conv2d" only.
+        ``pack(spec, weight, layout)`` is the weight as the kernels take it for arrays of this
+        layout, or None where they take it as it is. Of "conv2d" only.
     pack_cost : callable, optional
         ``pack_cost(spec)``: what packing adds to the cost of a call with a plain weight.
     whole : bool
         Whether whole numbers give whole numbers up to 2**53; "auto" takes no other for integers.
     packing_key : callable, optional
-        ``packing_key(spec)``: specs with equal keys, groups and dtype share what `pack` made.
+        ``packing_key(spec, layout)``: where keys, groups and dtype are equal, calls share what
+        `pack` made.
     prepare : callable, optional
         ``prepare(spec, settings, ...)``: what a call that comes again runs, see `fastconv._calls`;
         or None where `run` is as good.
@@ -118,9 +119,9 @@ class Impl:
     cost: Callable[[Any], Cost | float]
     run: Callable[..., None]
     note: Callable[[Any], str | None] = lambda spec: None
-    pack: Callable[[Any, Any], Any] | None = None
+    pack: Callable[[Any, Any, str], Any] | None = None
     pack_cost: Callable[[Any], float] = lambda spec: 0.0
-    packing_key: Callable[[Any], Hashable] = lambda spec: None
+    packing_key: Callable[[Any, str], Hashable] = lambda spec, layout: None
     whole: bool = True
     prepare: Callable[..., Any] | None = None
 

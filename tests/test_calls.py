@@ -440,7 +440,8 @@ def test_packed_tiles_serve_any_size_of_the_input(rng, method, dtype):
                 found = fc.conv2d(x, packed, padding=2, method=method)
                 check_same(found, fc.conv2d(x, w, padding=2, method=method))
             sizes.add(packed.nbytes)
-    assert packed.nbytes > w.nbytes
+    # patches meet the weights as they lie
+    assert (packed.nbytes > w.nbytes) == (method == "direct")
     assert len(packed._buffers) <= 2 * len(sizes)
 
 

@@ -16,7 +16,7 @@ import fastconv as fc
 native = pytest.importorskip("fastconv.backends.native")
 
 # The block sizes of _conv.pyx: columns of a block, taps times channels of one, pixels of patches.
-COLUMN_BLOCK, DEPTH_BLOCK, PATCH_BLOCK = 512, 256, 256
+COLUMN_BLOCK, DEPTH_BLOCK, PATCH_PIXELS = 512, 256, 512
 
 CASES = {
     # name: (input shape, weight shape, stride, padding ((top, bottom), (left, right)), dilation)
@@ -36,6 +36,9 @@ CASES = {
     "depth, one channel": ((1, 1, 20, 41), (3, 1, 17, 19), 1, 0, 1),
     "filters": ((1, 67, 9, 11), (300, 67, 2, 2), 1, 0, 1),
     "patches above": ((1, 3, 17, 31), (5, 3, 3, 3), 2, 1, 1),
+    "patches, blocks": ((1, 3, 19, PATCH_PIXELS // 16), (13, 3, 1, 1), 1, 0, 1),
+    "patches, blocks of depth": ((2, 2 * DEPTH_BLOCK + 1, 5, 61), (140, 2 * DEPTH_BLOCK + 1, 1, 1), 1, 0, 1),
+    "patches, stride": ((2, DEPTH_BLOCK, 9, 67), (150, DEPTH_BLOCK, 1, 1), 2, 0, 1),
     "padding beyond the kernel": ((2, 2, 3, 4), (3, 2, 2, 2), 1, ((4, 3), (6, 5)), 1),
     "output of one pixel": ((3, 5, 6, 7), (11, 5, 6, 7), 1, 0, 1),
     "stride beyond the kernel": ((2, 3, 23, 29), (4, 3, 2, 1), (5, 7), 0, 1),

@@ -25,7 +25,7 @@ class Packing:
         real = registry.choose("conv2d", fc.spec.conv_spec((1, 1, 1, 1), (1, 1, 1, 1)),
                                "direct", "reference")  # fmt: skip
 
-        def pack(spec, weight):
+        def pack(spec, weight, layout):
             assert weight.dtype == spec.dtype and weight.flags.c_contiguous
             self.made.append(weight.copy() if packs else None)
             return self.made[-1]
@@ -36,7 +36,7 @@ class Packing:
 
         self.row = Impl(
             "conv2d", "direct", "native", lambda spec: None, lambda spec: cost, run,
-            pack=pack, pack_cost=lambda spec: pack_cost, packing_key=lambda spec: self.key(spec),
+            pack=pack, pack_cost=lambda spec: pack_cost, packing_key=lambda spec, layout: self.key(spec),
         )  # fmt: skip
 
 

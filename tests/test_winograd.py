@@ -271,12 +271,12 @@ def test_packing_by_the_row(rng):
     [row] = [r for r in registry.implementations("conv2d", "native") if r.method == "winograd"]
     y, again = np.empty(spec.output_shape, "f4"), np.empty(spec.output_shape, "f4")
     row.run(spec, x, w, None, y, "tanh")
-    packed = native._winograd_pack(spec, w)
+    packed = native._winograd_pack(spec, w, "NCHW")
     row.run(spec, x, w, None, again, "tanh", packed=packed)
     np.testing.assert_array_equal(again, y)
     assert native._winograd_pack_cost(spec) > 0
     with fc.using(winograd="precise"):
-        assert native._winograd_packing_key(spec) != (native._isa(), 4)
+        assert native._winograd_packing_key(spec, "NCHW") != (native._isa(), 4)
 
 
 def test_integers_near_the_limit_of_doubles():

@@ -69,9 +69,10 @@ static void OF(check_tile)(const char *isa, const OF(fc_kernels) * f) {
 static void OF(check_panel)(const char *isa, const OF(fc_kernels) * f) {
   for (int m = 1; m <= FC_PANEL_M; ++m)
     for (int v = 1; v <= f->panel_v; ++v)
-      for (int bias_given = 0; bias_given < 2; ++bias_given) {
+      for (int adds = 0; adds < 2; ++adds) {
         const ptrdiff_t width = v * f->lanes, depth = between(0, 9), w_pitch = width + between(0, 3);
         const ptrdiff_t y_pitch = width + between(0, 5), n_y = (m - 1) * y_pitch + width;
+        const ptrdiff_t start_pitch = between(0, 1) ? width + between(0, 5) : 0;
         int32_t *off = room(depth * 4), *at = room(m * 4), reach = 0, farthest = 0;
         for (ptrdiff_t k = 0; k < depth; ++k) {
           off[k] = (int32_t)between(0, 40);
@@ -83,16 +84,18 @@ static void OF(check_panel)(const char *isa, const OF(fc_kernels) * f) {
         }
         T *x = OF(integers)(depth ? reach + farthest + 1 : 0);
         T *w = OF(integers)(depth ? (depth - 1) * w_pitch + width : 0);
-        T *bias = OF(integers)(width), *y = OF(integers)(n_y), *wanted = OF(copy)(y, n_y);
+        T *start = OF(integers)((m - 1) * start_pitch + width), *y = OF(integers)(n_y);
+        T *wanted = OF(copy)(y, n_y);
         for (int i = 0; i < m; ++i)
           for (int j = 0; j < width; ++j) {
             T *sum = wanted + i * y_pitch + j;
-            if (bias_given) *sum = bias[j];
+            if (!adds) *sum = start[i * start_pitch + j];
             for (ptrdiff_t k = 0; k < depth; ++k) *sum += x[at[i] + off[k]] * w[k * w_pitch + j];
           }
-        f->panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias_given ? bias : NULL, y, y_pitch);
+        f->panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, adds ? y : start,
+                               adds ? y_pitch : start_pitch, y, y_pitch);
         OF(same)(isa, "panel", y, wanted, n_y);
-        leave(off), leave(at), leave(x), leave(w), leave(bias), leave(y), leave(wanted);
+        leave(off), leave(at), leave(x), leave(w), leave(start), leave(y), leave(wanted);
       }
 }
 

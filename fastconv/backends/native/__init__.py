@@ -101,22 +101,25 @@ def _channels_last(array):
     return array.shape[1] > 1 and array.strides[1] == array.itemsize
 
 
-def _rows_or_panels(form, spec, made, array):
-    """Panels read pixels whose channels are neighbours where they lie, rows one by one.
+def _form_for(op, method, spec, channels_last, packed=False):
+    """The cheapest form, but panels where channels are neighbours in the array that is read.
 
-    They are worth it unless the `made` channels of a group leave most lanes empty.
+    Panels read such pixels where they lie, rows and patches one by one. They are worth it unless the
+    channels that are made leave most lanes of a group empty.
     """
-    if form != _costs.FORMS["rows"] or not _channels_last(array):
+    form = _costs.form_of(op, method, spec, packed)
+    by_row = form in (_costs.FORMS["rows"], _costs.FORMS["patches"]) and method != "im2col"
+    if not by_row or not channels_last:
         return form
+    made = spec.K if op == "conv2d" else spec.C
     few = 2 * made // spec.groups < tiles()[spec.dtype.name]["lanes"]
     return form if few else _costs.FORMS["panels"]
 
 
 def _form_and_packed(method, spec, input, packed):
     """The form of a conv2d, and its packed weight if that is in this form."""
-    packed_form = _costs.form_of("conv2d", method, spec, packed is not None)
-    form = _rows_or_panels(packed_form, spec, spec.K, input)
-    return form, packed if form == packed_form else None
+    form = _form_for("conv2d", method, spec, _channels_last(input), packed is not None)
+    return form, packed if packed is not None and packed.form == form else None
 
 
 def _conv2d(method):
@@ -139,8 +142,7 @@ def _conv2d(method):
 
 def _conv2d_input(method):
     def run(spec, grad_output, weight, out):
-        form = _costs.form_of("conv2d_input", method, spec)
-        form = _rows_or_panels(form, spec, spec.C, grad_output)
+        form = _form_for("conv2d_input", method, spec, _channels_last(grad_output))
         _run(_conv.conv2d_input, spec.geometry, grad_output, weight, out, form)
 
     return run
@@ -154,11 +156,15 @@ def _conv2d_weight(method):
     return run
 
 
+def _packed_form(method, spec, layout):
+    return _form_for("conv2d", method, spec, layout == "NHWC" and spec.C > 1, True)
+
+
 def _pack(method):
-    def pack(spec, weight):
-        form = _costs.form_of("conv2d", method, spec, True)
-        if form == _costs.FORMS["lanes"]:  # many small images: packing is next to nothing
-            return None
+    def pack(spec, weight, layout):
+        form = _packed_form(method, spec, layout)
+        if form == _costs.FORMS["lanes"] or form == _costs.FORMS["patches"]:
+            return None  # many small images: packing is next to nothing; weights read as they lie
         return _conv.pack_weight(spec.geometry, weight, form, _isa())
 
     return pack
@@ -188,8 +194,8 @@ def _prepare(method):
 
 
 def _packing_key(method):
-    def key(spec):
-        return _isa(), _costs.form_of("conv2d", method, spec, True)
+    def key(spec, layout):
+        return _isa(), _packed_form(method, spec, layout)
 
     return key
 
@@ -337,13 +343,13 @@ def _winograd_input(spec, grad_output, weight, out):
     _run(_conv.winograd, spec.geometry, grad_output, weight, None, None, out, 0, m, True)
 
 
-def _winograd_pack(spec, weight):
+def _winograd_pack(spec, weight, layout):
     """The weight's transforms, for inputs of any size that get the same tile."""
     m = _winograd_tile("conv2d", spec)
     return _run(_conv.winograd_pack, spec.geometry, weight, m, False)
 
 
-def _winograd_packing_key(spec):
+def _winograd_packing_key(spec, layout):
     return _isa(), _winograd_tile("conv2d", spec)
 
 

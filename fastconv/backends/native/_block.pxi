@@ -72,7 +72,7 @@ cdef Plan plan_block(const fc_isa* isa, const Geometry* g, const ptrdiff_t* xs,
     plan.w_m = plan.ci * plan.w_c
     plan.w_group = plan.co * plan.w_m
     plan.mode = LANES
-    cut(&plan, item_size, 1)
+    cut(&plan, isa, item_size, 1)
     return plan
 
 
@@ -97,7 +97,7 @@ cdef Plan plan_block_input(const fc_isa* isa, const Geometry* g, const ptrdiff_t
     plan.w_group = plan.ci * plan.w_c
     plan.mode = LANES
     plan.from_lanes = True
-    cut(&plan, item_size, 1)
+    cut(&plan, isa, item_size, 1)
     return plan
 
 
@@ -133,7 +133,7 @@ cdef void block_group(const fc_isa* isa, const Plan* plan, int activation, int p
                     first_bias = NULL
                     if ci == 0:
                         first_bias = bias + group * plan.co + m0
-                    tile_rows(isa, plan, m1 - m0, widest(isa, m1 - m0, w), p0, rows, cols, c0,
+                    tile_rows(isa, plan, m1 - m0, plan.tile_v[m1 - m0], p0, rows, cols, c0,
                               channels,
                               w + (group * plan.n_mt + mt) * packed_depth(plan) * plan.tile_m, xs,
                               tables.off if channels == plan.cb else tables.off_last, at,

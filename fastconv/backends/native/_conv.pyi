@@ -4,6 +4,7 @@ from fastconv.backends.native._dispatch import Call
 
 class Packed:
     nbytes: int
+    form: int
 
 class Prepared(Call): ...
 

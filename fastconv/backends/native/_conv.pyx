@@ -9,10 +9,10 @@ A block of the input is brought into a small scratch buffer, and a register tile
 an offset table. There are four forms of it, by what is in the lanes of a vector:
 
 ROWS     output pixels of a padded row     "direct", few filters; "pointwise", where the plane is one
-                                           long row
+                                           long row, few channels
 LANES    images                            "direct", many small planes
-PATCHES  output pixels, whose patches are  "im2col"
-         columns of k values
+PATCHES  output pixels, whose patches are  "im2col"; "pointwise", many pixels
+         columns of k values (_patches.pxi)
 PANELS   filters (_panels.pxi)             "direct" and "pointwise", many filters
 
 Work is split over output tiles alone, never over a sum, so the bits do not depend on the number
@@ -104,7 +104,7 @@ cdef enum:
     ALIGNED_VECTORS = 8     # vectors of a row for which one more is worth their alignment
     STREAMS = 32            # places that processors fetch ahead of
     COLUMN_BLOCK = 512      # widest piece of a row
-    PATCH_BLOCK = 256       # output pixels of a block of patches
+    PATCH_BLOCK = 256       # output pixels of a block of patches, in the gradient of the weight
     KEEP_BYTES = 4194304    # scratch a thread may leave behind for the next call
     CACHE_LINE = 64
     CLASSES = 16            # most groups of columns with taps of their own
@@ -203,6 +203,16 @@ cdef inline void tile(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t dep
         isa.f32.tile[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias, y, y_pitch, to)
     else:
         isa.f64.tile[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias, y, y_pitch, to)
+
+
+cdef inline void panel(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t depth, const real* w,
+                       ptrdiff_t w_pitch, const real* x, const int32_t* off, const int32_t* at,
+                       const real* start, ptrdiff_t start_pitch, real* y,
+                       ptrdiff_t y_pitch) noexcept nogil:
+    if real is float:
+        isa.f32.panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, start, start_pitch, y, y_pitch)
+    else:
+        isa.f64.panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, start, start_pitch, y, y_pitch)
 
 
 cdef inline void dot(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t rows, ptrdiff_t n,
@@ -440,6 +450,7 @@ cdef inline void stage_run_of_lanes(ptrdiff_t lanes, const real* row, ptrdiff_t 
 cdef struct Plan:
     int mode, lanes, tile_m, activation
     bint from_lanes                     # the input has the images in its lanes
+    const int* tile_v                   # vectors of the widest register tile, by its rows
     bint direct                         # tiles write into the output, see `goes_direct`
     bint in_place                       # and read the input: planes in one long row, taps of one
     ptrdiff_t images, groups, ci, co    # ci, co: channels of one group
@@ -451,6 +462,10 @@ cdef struct Plan:
     ptrdiff_t taps, depth               # row taps * column taps; taps * ci
     ptrdiff_t cb, n_cb                  # channels of a block
     ptrdiff_t n_mt, mt_block, n_kb      # register tiles of the output channels, and blocks of them
+    ptrdiff_t group_v, mt_near, rest    # PATCHES: vectors of a group of pixels; tiles whose weights
+                                        # stay in L2; pixels of a filter that wait in scratch
+    ptrdiff_t steps                     # of the sums of a group of pixels, at a time
+    bint turned                         # weights are brought into [filter][tap][channel]
     ptrdiff_t pb, n_pb, qb, n_qb        # rows (PATCHES: pixels) and columns of a block
     Side row_side, col_side
     ptrdiff_t piece, pixel, staged_row, chan # pitches: piece of columns, output pixel, row, channel
@@ -574,45 +589,6 @@ cdef void stage(const fc_isa* isa, const Plan* plan, const real* x, ptrdiff_t im
                               to_row + piece * plan.piece)
 
 
-cdef void patch_run(const fc_isa* isa, const Plan* plan, const real* plane, ptrdiff_t tr, ptrdiff_t tc, ptrdiff_t i0,
-                    ptrdiff_t n, real* to) noexcept nogil:
-    """What tap (tr, tc) sees at the n output pixels from flat position i0 on."""
-    cdef const Axis* row = &plan.row
-    cdef const Axis* col = &plan.col
-    cdef ptrdiff_t p = i0 // col.n_out, q = i0 % col.n_out, done = 0, here, y, j
-    while done < n:
-        here = imin(n - done, col.n_out - q)
-        y = row.start + p * row.step + tr * row.tap_step
-        if y < 0 or y >= row.n_in:
-            for j in range(here):
-                to[done + j] = 0
-        else:
-            stage_run(isa, plane + y * plan.xh, plan.xw, col.n_in,
-                      col.start + q * col.step + tc * col.tap_step, col.step, here, to + done)
-        done += here
-        q = 0
-        p += 1
-
-
-cdef void stage_patches(const fc_isa* isa, const Plan* plan, const real* x, ptrdiff_t image, ptrdiff_t group,
-                        ptrdiff_t c0, ptrdiff_t channels, ptrdiff_t i0, ptrdiff_t n, real* run,
-                        real* to) noexcept nogil:
-    """PATCHES: panels [vector of pixels][k][VL], k over (row tap, channel, column tap)."""
-    cdef ptrdiff_t depth = channels * plan.taps, tr, tc, c, k = 0, j, l
-    cdef ptrdiff_t lanes = plan.lanes, n_vec = ceil_div(n, lanes)
-    cdef const real* plane
-    for j in range(n, n_vec * lanes):
-        run[j] = 0
-    for tr in range(plan.row.n_taps):
-        for c in range(channels):
-            plane = x + image * plan.xn + (group * plan.ci + c0 + c) * plan.xc
-            for tc in range(plan.col.n_taps):
-                patch_run(isa, plan, plane, tr, tc, i0, n, run)
-                for j in range(n_vec):
-                    memcpy(to + (j * depth + k) * lanes, run + j * lanes, lanes * sizeof(real))
-                k += 1
-
-
 # --- correlation ---------------------------------------------------------------------------------
 
 cdef inline ptrdiff_t tile_start(const Plan* plan, ptrdiff_t mt) noexcept nogil:
@@ -624,14 +600,14 @@ cdef void block_offsets(const Plan* plan, ptrdiff_t channels, int32_t* off) noex
     """Offset table of a staged block: k over (class, row tap, channel, column tap)."""
     cdef ptrdiff_t tr, c, tc, k = 0
     cdef int i
+    if plan.mode == PATCHES:
+        patch_offsets(plan, channels, off)
+        return
     for i in range(plan.n_classes):
         for tr in range(plan.row.n_taps):
             for c in range(channels):
                 for tc in range(plan.classes[i].t0, plan.classes[i].t1):
-                    if plan.mode == PATCHES:
-                        off[k] = <int32_t>(k * plan.lanes)
-                    else:
-                        off[k] = <int32_t>(c * plan.chan + tr * plan.tap_row + tap_col(plan, tc))
+                    off[k] = <int32_t>(c * plan.chan + tr * plan.tap_row + tap_col(plan, tc))
                     k += 1
 
 
@@ -678,27 +654,10 @@ cdef void emit(const fc_isa* isa, const Plan* plan, ptrdiff_t image, int images,
                ptrdiff_t p0, ptrdiff_t rows, ptrdiff_t q0, ptrdiff_t cols, const real* y,
                real* run, real* out) noexcept nogil:
     """Results of output channel k from scratch into the array."""
-    cdef ptrdiff_t p, q, j, l, here, done, per_row = vectors(plan, cols) * plan.lanes
+    cdef ptrdiff_t p, j, l, per_row = vectors(plan, cols) * plan.lanes
     cdef ptrdiff_t oh = plan.oh * plan.row.out_step, ow = plan.ow * plan.col.out_step
     cdef real* to
     cdef real* to_row
-    if plan.mode == PATCHES:
-        to = out + place_of(plan, image, k, 0, 0)
-        p = p0 // plan.col.n_out
-        q = p0 % plan.col.n_out
-        done = 0
-        while done < rows:
-            here = imin(rows - done, plan.col.n_out - q)
-            to_row = to + p * oh + q * ow
-            if ow == 1:
-                memcpy(to_row, y + done, here * sizeof(real))
-            else:
-                for j in range(here):
-                    to_row[j * ow] = y[done + j]
-            done += here
-            q = 0
-            p += 1
-        return
     to = out + place_of(plan, image, k, p0, q0)
     if plan.mode == LANES:
         if ow == 1 and oh == cols:
@@ -756,10 +715,6 @@ cdef void tile_rows(const fc_isa* isa, const Plan* plan, ptrdiff_t m, ptrdiff_t 
     cdef const real* w_part
     cdef const int32_t* off_part
     cdef int i
-    if plan.mode == PATCHES:
-        tile_run(isa, plan, m, v_most, 0, per_row, channels * plan.taps,
-                 w + c0 * plan.taps * plan.tile_m, x, off, at, bias, y, y_pitch)
-        return
     while p < rows:
         t0 = first_tap(&plan.row, p0 + p)
         t1 = imax(end_tap(&plan.row, p0 + p), t0)
@@ -834,14 +789,6 @@ cdef void block_places(const Plan* plan, ptrdiff_t rows, ptrdiff_t cols, ptrdiff
         to += per_row
 
 
-cdef inline ptrdiff_t widest(const fc_isa* isa, ptrdiff_t m, const real* w) noexcept nogil:
-    """Vectors of the widest register tile with m rows, for the element type of w."""
-    if real is float:
-        return isa.f32.tile_v[m]
-    else:
-        return isa.f64.tile_v[m]
-
-
 cdef void direct_rows(const fc_isa* isa, const Plan* plan, ptrdiff_t m, ptrdiff_t p0,
                       ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t per_row, const real* w,
                       const real* x, const int32_t* off, const int32_t* at, const real* bias,
@@ -853,7 +800,7 @@ cdef void direct_rows(const fc_isa* isa, const Plan* plan, ptrdiff_t m, ptrdiff_
         few = imax(1, L1_BYTES // <ptrdiff_t>(m * cols * sizeof(real)))
     while p < rows:
         here = imin(few, rows - p)
-        tile_rows(isa, plan, m, widest(isa, m, w), p0 + p, here, per_row, 0, plan.ci, w, x, off,
+        tile_rows(isa, plan, m, plan.tile_v[m], p0 + p, here, per_row, 0, plan.ci, w, x, off,
                   at + p * per_row, bias, y, plan.oc)
         for i in range(m if plan.activation else 0):
             if pitch == cols:
@@ -868,6 +815,9 @@ cdef void correlate_block(const fc_isa* isa, const Plan* plan, const real* x,
                           const Tables* tables, real* out, ptrdiff_t item,
                           char* scratch) noexcept nogil:
     """One block of outputs: stage, tiles, epilogue."""
+    if plan.mode == PATCHES:
+        patches_block(isa, plan, x, tables, out, item, scratch)
+        return
     cdef real* xs = <real*>scratch
     cdef real* ys = <real*>(scratch + plan.x_size)
     cdef int32_t* at = <int32_t*>(scratch + plan.x_size + plan.y_size)
@@ -878,9 +828,9 @@ cdef void correlate_block(const fc_isa* isa, const Plan* plan, const real* x,
     cdef ptrdiff_t group = item // (plan.n_qb * plan.n_pb * plan.n_kb) % plan.groups
     cdef ptrdiff_t image = item // (plan.n_qb * plan.n_pb * plan.n_kb * plan.groups)
     cdef int images = 1
-    cdef ptrdiff_t p0 = pi * plan.pb, q0 = qi * plan.qb, rows, cols, per_row, n_vec, y_pitch
+    cdef ptrdiff_t p0 = pi * plan.pb, q0 = qi * plan.qb, rows, cols, per_row, y_pitch
     cdef ptrdiff_t mt, mt0 = ki * plan.mt_block, mt1 = imin(mt0 + plan.mt_block, plan.n_mt)
-    cdef ptrdiff_t ci, c0, channels, m0, m1, m, j, k0 = tile_start(plan, mt0), lead = 0
+    cdef ptrdiff_t ci, c0, channels, m0, m1, m, k0 = tile_start(plan, mt0), lead = 0
     cdef const real* bias = <const real*>tables.bias
     cdef const real* w = <const real*>tables.w
     cdef const real* w_tile
@@ -891,34 +841,22 @@ cdef void correlate_block(const fc_isa* isa, const Plan* plan, const real* x,
     if plan.mode == LANES:
         image *= plan.lanes
         images = <int>imin(plan.lanes, plan.images - image)
-    if plan.mode == PATCHES:
-        rows = imin(plan.pb, plan.row.n_out * plan.col.n_out - p0)
-        cols = rows
-        n_vec = per_row = ceil_div(rows, plan.lanes)
-    else:
-        rows = imin(plan.pb, plan.row.n_out - p0)
-        cols = imin(plan.qb, plan.col.n_out - q0)
-        per_row = vectors(plan, cols)
-        n_vec = rows * per_row
-    y_pitch = n_vec * plan.lanes
+    rows = imin(plan.pb, plan.row.n_out - p0)
+    cols = imin(plan.qb, plan.col.n_out - q0)
+    per_row = vectors(plan, cols)
+    y_pitch = rows * per_row * plan.lanes
 
     for ci in range(plan.n_cb):
         c0 = ci * plan.cb
         channels = imin(plan.cb, plan.ci - c0)
         off_block = tables.off if channels == plan.cb else tables.off_last
-        if plan.mode == PATCHES:
-            stage_patches(isa, plan, x, image, group, c0, channels, p0, rows, run, xs)
-            for j in range(n_vec):
-                at[j] = <int32_t>(j * channels * plan.taps * plan.lanes)
-                at[plan.n_vec + j] = <int32_t>(j * plan.lanes)
-        else:
-            if plan.in_place:
-                from_x = x + image * plan.xn + (group * plan.ci + c0) * plan.xc + q0
-            elif plan.taps:
-                stage(isa, plan, x, image, images, group, c0, channels, p0, rows, q0, xs)
-            if goes_direct(plan, cols):
-                lead = lead_of(plan, cols, out + place_of(plan, image, group * plan.co, p0, q0))
-            block_places(plan, rows, cols, lead, at)
+        if plan.in_place:
+            from_x = x + image * plan.xn + (group * plan.ci + c0) * plan.xc + q0
+        elif plan.taps:
+            stage(isa, plan, x, image, images, group, c0, channels, p0, rows, q0, xs)
+        if goes_direct(plan, cols):
+            lead = lead_of(plan, cols, out + place_of(plan, image, group * plan.co, p0, q0))
+        block_places(plan, rows, cols, lead, at)
         for mt in range(mt0, mt1):
             m0 = tile_start(plan, mt)
             m1 = tile_start(plan, mt + 1)
@@ -933,8 +871,8 @@ cdef void correlate_block(const fc_isa* isa, const Plan* plan, const real* x,
                 continue
             # results of earlier channel blocks wait in scratch; with one block a tile's are enough
             y = ys if plan.n_cb == 1 else ys + (m0 - k0) * y_pitch
-            tile_rows(isa, plan, m1 - m0, widest(isa, m1 - m0, w), p0, rows, per_row, c0, channels, w_tile, xs,
-                      off_block, at, first_bias, y, y_pitch)
+            tile_rows(isa, plan, m1 - m0, plan.tile_v[m1 - m0], p0, rows, per_row, c0, channels,
+                      w_tile, xs, off_block, at, first_bias, y, y_pitch)
             if ci == plan.n_cb - 1:
                 activate(isa, plan.activation, (m1 - m0) * y_pitch, y)
                 for m in range(m1 - m0):
@@ -985,63 +923,56 @@ cdef void classify_columns(Plan* plan) noexcept nogil:
         plan.classes[0] = Columns(0, plan.col.n_out, 0, plan.col.n_taps, 0)
 
 
-cdef void cut(Plan* plan, size_t item_size, int threads) noexcept nogil:
+cdef void cut(Plan* plan, const fc_isa* isa, size_t item_size, int threads) noexcept nogil:
     """Chooses the blocks and sizes the scratch."""
-    cdef ptrdiff_t lanes = plan.lanes, per_row, x_rows, unit, flat, wanted
+    cdef ptrdiff_t lanes = plan.lanes, per_row, x_rows, unit, wanted
     plan.taps = plan.row.n_taps * plan.col.n_taps
     plan.depth = plan.taps * plan.ci
     plan.cb = block_of(plan.ci, DEPTH_BLOCK // imax(plan.taps, 1))
     plan.n_cb = ceil_div(plan.ci, plan.cb)
     plan.n_mt = ceil_div(plan.co, plan.tile_m)
     plan.mt_block = plan.n_mt
-    flat = plan.row.n_out * plan.col.n_out
     if plan.mode == PATCHES:
-        plan.pb = ceil_div(block_of(flat, PATCH_BLOCK), lanes) * lanes
-        plan.qb = plan.col.n_out
-        plan.n_pb = ceil_div(flat, plan.pb)
-        plan.n_qb = 1
-        plan.n_vec = ceil_div(imin(plan.pb, flat), lanes)
-        plan.x_size = plan.n_vec * lanes * plan.cb * plan.taps
-        plan.piece = plan.n_vec * lanes
+        cut_patches(plan, isa, item_size, threads)
+        return
+    unit = lanes if plan.mode == LANES else 1
+    plan.qb = block_of(plan.col.n_out, COLUMN_BLOCK // unit)
+    if plan.mode == ROWS and plan.qb < plan.col.n_out:
+        plan.qb = ceil_div(plan.qb, lanes) * lanes
+    plan.n_qb = ceil_div(plan.col.n_out, plan.qb)
+    # as many rows as fit, at least one; and enough blocks for the threads
+    plan.pb = 1
+    lay_out(plan)
+    per_row = vectors(plan, plan.qb) * lanes
+    x_rows = STAGE_BYTES // <ptrdiff_t>(item_size * imax(plan.cb * plan.staged_row, 1))
+    if plan.row_side.by_tap:
+        x_rows //= imax(plan.row.n_taps, 1)
     else:
-        unit = lanes if plan.mode == LANES else 1
-        plan.qb = block_of(plan.col.n_out, COLUMN_BLOCK // unit)
-        if plan.mode == ROWS and plan.qb < plan.col.n_out:
-            plan.qb = ceil_div(plan.qb, lanes) * lanes
-        plan.n_qb = ceil_div(plan.col.n_out, plan.qb)
-        # as many rows as fit, at least one; and enough blocks for the threads
-        plan.pb = 1
-        lay_out(plan)
-        per_row = vectors(plan, plan.qb) * lanes
-        x_rows = STAGE_BYTES // <ptrdiff_t>(item_size * imax(plan.cb * plan.staged_row, 1))
-        if plan.row_side.by_tap:
-            x_rows //= imax(plan.row.n_taps, 1)
-        else:
-            x_rows = (x_rows - (plan.row.n_taps - 1) * plan.row.tap_step) // plan.row.step
-        plan.pb = imin(x_rows, Y_BYTES // <ptrdiff_t>(
-            item_size * per_row * (plan.tile_m if plan.n_cb == 1 else imin(plan.co, 64))))
-        if threads > 1:
-            wanted = ceil_div(4 * threads, imax(1, plan.n_qb * plan.groups * (
-                ceil_div(plan.images, lanes) if plan.mode == LANES else plan.images)))
-            plan.pb = imin(plan.pb, ceil_div(plan.row.n_out, wanted))
-        plan.pb = block_of(plan.row.n_out, plan.pb)
-        plan.n_pb = ceil_div(plan.row.n_out, plan.pb)
-        lay_out(plan)
-        plan.n_vec = plan.pb * vectors(plan, plan.qb)
-        if plan.mode == ROWS:
-            plan.n_vec += plan.pb       # see `lead_of`
-        plan.direct = (plan.mode == ROWS and plan.n_cb == 1 and plan.ow == 1
-                       and plan.col.out_step == 1
-                       and plan.pb * plan.row.out_step * imax(plan.oh, -plan.oh) <= LAST_PLACE)
-        # a vector at the end of the last row reads up to one vector beyond it
-        plan.x_size = plan.cb * plan.chan + 2 * lanes
-        plan.in_place = (goes_direct(plan, plan.col.n_out - (plan.n_qb - 1) * plan.qb)
-                         and is_long_row(plan)
-                         and plan.cb * imax(plan.xc, -plan.xc) <= LAST_PLACE
-                         and stays_near(plan, item_size))
-        if plan.in_place:
-            plan.chan, plan.x_size = plan.xc, 0
-        plan.piece = plan.col_side.length * unit
+        x_rows = (x_rows - (plan.row.n_taps - 1) * plan.row.tap_step) // plan.row.step
+    plan.pb = imin(x_rows, Y_BYTES // <ptrdiff_t>(
+        item_size * per_row * (plan.tile_m if plan.n_cb == 1 else imin(plan.co, 64))))
+    if threads > 1:
+        wanted = ceil_div(4 * threads, imax(1, plan.n_qb * plan.groups * (
+            ceil_div(plan.images, lanes) if plan.mode == LANES else plan.images)))
+        plan.pb = imin(plan.pb, ceil_div(plan.row.n_out, wanted))
+    plan.pb = block_of(plan.row.n_out, plan.pb)
+    plan.n_pb = ceil_div(plan.row.n_out, plan.pb)
+    lay_out(plan)
+    plan.n_vec = plan.pb * vectors(plan, plan.qb)
+    if plan.mode == ROWS:
+        plan.n_vec += plan.pb       # see `lead_of`
+    plan.direct = (plan.mode == ROWS and plan.n_cb == 1 and plan.ow == 1
+                   and plan.col.out_step == 1
+                   and plan.pb * plan.row.out_step * imax(plan.oh, -plan.oh) <= LAST_PLACE)
+    # a vector at the end of the last row reads up to one vector beyond it
+    plan.x_size = plan.cb * plan.chan + 2 * lanes
+    plan.in_place = (goes_direct(plan, plan.col.n_out - (plan.n_qb - 1) * plan.qb)
+                     and is_long_row(plan)
+                     and plan.cb * imax(plan.xc, -plan.xc) <= LAST_PLACE
+                     and stays_near(plan, item_size))
+    if plan.in_place:
+        plan.chan, plan.x_size = plan.xc, 0
+    plan.piece = plan.col_side.length * unit
     if plan.n_cb > 1:
         plan.mt_block = block_of(plan.n_mt, Y_BYTES // <ptrdiff_t>(
             item_size * plan.n_vec * lanes * plan.tile_m))
@@ -1098,6 +1029,9 @@ cdef inline size_t weight_size(const Plan* plan, size_t item_size) noexcept nogi
 
 cdef inline size_t operands_size(const Plan* plan, size_t item_size, bint packed) noexcept nogil:
     """Bytes of bias and weights; of the bias alone where the weights are packed already."""
+    if plan.mode == PATCHES:
+        return bias_size(plan, item_size) + (
+            turned_size(plan, item_size) + TURNED_SLOTS * sizeof(int32_t) if plan.turned else 0)
     return bias_size(plan, item_size) + (
         0 if packed else weight_size(plan, item_size) + slot_size(plan))
 
@@ -1134,8 +1068,14 @@ cdef void fill_operands(const fc_isa* isa, const Plan* plan, Tables* tables, cha
         start[k] = bias[k] if bias != NULL else 0
     tables.bias = memory
     tables.w = packed
-    if packed == NULL:
-        memory += bias_size(plan, sizeof(real))
+    memory += bias_size(plan, sizeof(real))
+    if plan.mode == PATCHES:
+        tables.w = <const char*>w
+        if plan.turned:
+            tables.w = memory
+            turn_weight(isa, plan, w, <int32_t*>(memory + turned_size(plan, sizeof(real))),
+                        <real*>memory)
+    elif packed == NULL:
         tables.w = memory
         pack_tiles(isa, plan, w, <int32_t*>(memory + weight_size(plan, sizeof(real))),
                    <real*>memory)
@@ -1202,10 +1142,10 @@ cdef bint images_fill(ptrdiff_t lanes, ptrdiff_t images, ptrdiff_t cols) noexcep
 cdef void set_isa(Plan* plan, const fc_isa* isa, size_t item_size) noexcept nogil:
     if item_size == 4:
         plan.lanes = isa.f32.lanes
-        plan.tile_m = isa.f32.tile_m
+        plan.tile_m, plan.tile_v = isa.f32.tile_m, isa.f32.tile_v
     else:
         plan.lanes = isa.f64.lanes
-        plan.tile_m = isa.f64.tile_m
+        plan.tile_m, plan.tile_v = isa.f64.tile_m, isa.f64.tile_v
 
 
 cdef int correlate(const fc_isa* isa, const Geometry* g, const real* x, const ptrdiff_t* xs,
@@ -1251,7 +1191,7 @@ cdef int run_correlation(const fc_isa* isa, Plan* plan, const real* x, const rea
         plan_panels(&panels, isa, sizeof(real), threads)
         return run_panels(isa, &panels, x, w, packed, bias, out, threads)
     plan.mode = form
-    cut(plan, sizeof(real), threads)
+    cut(plan, isa, sizeof(real), threads)
     if form == LANES:
         packed = NULL       # its order depends on the plane, too
     return run_plan(isa, plan, x, w, packed, bias, out, threads)
@@ -1635,6 +1575,7 @@ cdef class Packed:
 
     cdef Workspace memory
     cdef readonly size_t nbytes
+    cdef readonly int form      # of them; of no use to winograd
 
 
 cdef Packed packed_of(tuple fields, const real[:, :, :, ::1] w, int form, int isa_index):
@@ -1643,13 +1584,14 @@ cdef Packed packed_of(tuple fields, const real[:, :, :, ::1] w, int form, int is
     cdef PanelPlan panels
     cdef Packed packed = Packed.__new__(Packed)
     memset(&panels, 0, sizeof(PanelPlan))
+    packed.form = form
     panels.x = forward_plan(isa, &g, sizeof(real))
     if form == PANELS:
         plan_panels(&panels, isa, sizeof(real), 1)
         packed.nbytes = panel_weight_size(&panels, sizeof(real))
     else:
         panels.x.mode = form
-        cut(&panels.x, sizeof(real), 1)
+        cut(&panels.x, isa, sizeof(real), 1)
         packed.nbytes = weight_size(&panels.x, sizeof(real))
     cdef Workspace table = take_workspace(panel_offsets_size(&panels, False))
     cdef Tables tables
@@ -1695,6 +1637,11 @@ def conv2d_weight(tuple geometry, x, grad_output, out, int form, int isa, int th
         conv2d_weight_of[float](geometry, x, grad_output, out, form, isa, threads)
     else:
         conv2d_weight_of[double](geometry, x, grad_output, out, form, isa, threads)
+
+
+# --- patches as columns ---------------------------------------------------------------------------
+
+include "_patches.pxi"
 
 
 # --- filters in the lanes -------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from fastconv.registry import Cost
 FORMS = {"rows": 0, "lanes": 1, "patches": 2, "panels": 3}
 _METHODS = {
     "direct": ("panels", "rows", "lanes"),
-    "pointwise": ("panels", "rows"),
+    "pointwise": ("panels", "rows", "patches"),
     "im2col": ("patches",),
 }
 
@@ -24,7 +24,7 @@ FMA_LATENCY, FMA_PER_CYCLE, LOADS_PER_CYCLE = 4, 2, 2
 # from memory
 DEPTH, CALL = 256, 30
 # shares of its peak that a tile then reaches: stores, caches
-PANELS, LANES, ROWS, PATCHES = 0.95, 0.88, 0.80, 0.70
+PANELS, LANES, ROWS, PATCHES = 0.95, 0.88, 0.80, 0.98
 # the same for the gradient with respect to the weight: panels, inner products
 PANELS_WEIGHT, DOT = 0.80, 0.82
 # cycles for a vector of grad_output that is read where it lies; what a row's last vector, of which
@@ -33,8 +33,9 @@ READ, ROW_END = 1.5, 0.7
 # bytes of grad_output that a tile of inner products takes at a time; the widest piece of a row
 RUN_BYTES, COLUMNS = 16384, 512
 # cycles for a vector staged, also with a stride; for a vector's lane transposed; for a vector of a
-# patch, and for a row of one
+# patch, and for a row of one; for a vector of a plane that a block has a part of
 STAGE, STAGE_STRIDED, TRANSPOSE, PATCH, PATCH_ROW = 3.0, 6.0, 0.8, 8.0, 25.0
+STAGE_FAR = 5.0
 # the same for results that come out of panels, filter by filter
 EMIT = 1.3
 # cycles for a vector of results that a tile writes into the output
@@ -152,11 +153,27 @@ class _Job:
         """Pixels in the lanes, patches as columns."""
         spec, tile, lanes = self.spec, self.tile, self.lanes
         flat = spec.P * spec.Q
-        share = ceil(flat / lanes) * lanes / max(flat, 1)
-        height = max(1, min(self.K, tile["m"]))
-        each = PATCH * ceil(flat / lanes) + PATCH_ROW * spec.P
-        rate = PATCHES * _tile(lanes, height, tile["v"], self.depth)
-        return Cost(self.flops * share, rate, spec.N * spec.groups * self.depth * each)
+        vectors = max(1, ceil(flat / lanes))
+        each = PATCH * vectors + PATCH_ROW * spec.P
+        if _is_plain(spec):
+            each = STAGE_FAR * vectors
+        staged = spec.N * spec.groups * self.depth * each
+        if self.op == "conv2d_weight":
+            share = vectors * lanes / max(flat, 1)
+            rate = DOT * _tile(lanes, max(1, min(self.K, tile["dot_m"])), tile["dot_v"], self.depth)
+            return Cost(self.flops * share, rate, staged)
+        # groups of as many vectors as a tile is wide, and one of the rest
+        wide = tile["panel_v"]
+        groups = [wide] * (vectors // wide) + [vectors % wide] * (vectors % wide > 0)
+        height = self.K / ceil(self.K / 6)
+        times = [v / _tile(lanes, height, v, self.depth) for v in groups[-2:]]
+        taken = times[0] * (len(groups) - 1) + times[-1]
+        flops = self.flops * vectors * lanes / max(flat, 1)
+        rate = PATCHES * vectors / taken
+        moved = staged + WRITE * self.made / lanes
+        if self.op == "conv2d_input":
+            moved += PACK_AT_ONCE * self.K * spec.groups * self.depth  # turned
+        return Cost(flops, rate, moved)
 
     def of_panels(self):
         """Filters in the lanes."""

@@ -26,15 +26,6 @@ cdef struct PanelPlan:
     ptrdiff_t off_chan, off_row, off_col, at_row, at_pixel   # places in it: a tap's, an output's
 
 
-cdef inline void panel(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t depth, const real* w,
-                       ptrdiff_t w_pitch, const real* x, const int32_t* off, const int32_t* at,
-                       const real* bias, real* y, ptrdiff_t y_pitch) noexcept nogil:
-    if real is float:
-        isa.f32.panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias, y, y_pitch)
-    else:
-        isa.f64.panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias, y, y_pitch)
-
-
 cdef inline ptrdiff_t panel_start(const PanelPlan* plan, ptrdiff_t i) noexcept nogil:
     """First vector of filters of panel i: panels of nearly equal width."""
     return i * plan.n_v // plan.n_panels
@@ -242,7 +233,8 @@ cdef void panel_run(const fc_isa* isa, ptrdiff_t lanes, ptrdiff_t v, ptrdiff_t b
         if rest > 0:
             m += 1
             rest -= 1
-        panel(isa, m, v, depth, w, v * lanes, x, off, at + begin, bias, y, v * lanes)
+        panel(isa, m, v, depth, w, v * lanes, x, off, at + begin, y if bias == NULL else bias,
+              v * lanes if bias == NULL else 0, y, v * lanes)
         fc_open_pages(coming, m * ahead)
         coming += m * ahead
         y += m * v * lanes
@@ -623,6 +615,7 @@ cdef void panel_weight_tiles(const fc_isa* isa, const PanelWeightPlan* plan, ptr
     cdef const Plan* xp = &plan.panels.x
     cdef ptrdiff_t width = v * xp.lanes, t, r, first, end, c, m, i, taps = xp.taps
     cdef int32_t place[FC_PANEL_M]
+    cdef real* to
     if channels < FC_PANEL_M and taps > 1:
         panel_run(isa, xp.lanes, v, 0, channels * taps, rows * cols, dy, xs, off, at,
                   <const real*>NULL, sums, <const char*>NULL, 0)
@@ -643,9 +636,9 @@ cdef void panel_weight_tiles(const fc_isa* isa, const PanelWeightPlan* plan, ptr
             m = ceil_div(channels - c, ceil_div(channels - c, FC_PANEL_M))
             for i in range(m):
                 place[i] = at[(c + i) * taps + t]
+            to = sums + (c * taps + t) * width
             panel(isa, m, v, (end - first) * cols, dy + first * cols * width, width, xs,
-                  off + first * cols, place, <const real*>NULL, sums + (c * taps + t) * width,
-                  taps * width)
+                  off + first * cols, place, to, taps * width, to, taps * width)
             c += m
 
 

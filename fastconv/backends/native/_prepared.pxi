@@ -134,7 +134,7 @@ def prepare(tuple geometry, x, weight, Packed packed, out, bint nhwc, int activa
         plan_panels(&p.plan, p.isa, p.x.item, 1)
     else:
         plan.mode = form
-        cut(plan, p.x.item, 1)
+        cut(plan, p.isa, p.x.item, 1)
     p.offsets = Workspace.__new__(Workspace)
     if form == PANELS:
         grow_workspace(p.offsets, panel_offsets_size(&p.plan, is_packed))

@@ -49,16 +49,6 @@ cdef inline ptrdiff_t odd_lines(ptrdiff_t count, ptrdiff_t item) noexcept nogil:
     return (ceil_div(count * item, CACHE_LINE) | 1) * CACHE_LINE // item
 
 
-cdef inline void winograd_panel(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t depth,
-                                const real* w, ptrdiff_t w_pitch, const real* x,
-                                const int32_t* off, const int32_t* at, const real* bias, real* y,
-                                ptrdiff_t y_pitch) noexcept nogil:
-    if real is float:
-        isa.f32.panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias, y, y_pitch)
-    else:
-        isa.f64.panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias, y, y_pitch)
-
-
 cdef inline void winograd_weight(const fc_isa* isa, ptrdiff_t m, ptrdiff_t channels, int turned,
                                  const real* w, real* u, ptrdiff_t u_step,
                                  ptrdiff_t u_pitch) noexcept nogil:
@@ -259,6 +249,7 @@ cdef void winograd_products(const fc_isa* isa, const WinogradPlan* plan, const r
     cdef int32_t[6] at
     cdef ptrdiff_t xi, k, t, left, rows, depth, i, ahead
     cdef const char* coming
+    cdef real* sums
     cdef ptrdiff_t most = imin(PRODUCT_DEPTH,
                                PRODUCT_BYTES // (plan.panel * <ptrdiff_t>sizeof(real)))
     for i in range(6):
@@ -273,10 +264,11 @@ cdef void winograd_products(const fc_isa* isa, const WinogradPlan* plan, const r
             ahead = ceil_div(depth * plan.panel * <ptrdiff_t>sizeof(real), imax(tiles, 1))
             while left:         # 13 tiles are 5 + 4 + 4: a short tile waits for its sums
                 rows = ceil_div(tiles - t, left)
-                winograd_panel(isa, rows, vectors, depth, u + k * plan.panel, plan.panel,
-                               v + t * plan.v_tile + k, plan.off, at,
-                               NULL if k else <const real*>plan.zeros,
-                               z + t * plan.panel, plan.panel)
+                sums = z + t * plan.panel
+                panel(isa, rows, vectors, depth, u + k * plan.panel, plan.panel,
+                      v + t * plan.v_tile + k, plan.off, at,
+                      sums if k else <const real*>plan.zeros, plan.panel if k else 0, sums,
+                      plan.panel)
                 fc_open_pages(coming, rows * ahead)     # the next product's weights
                 coming += rows * ahead
                 t += rows

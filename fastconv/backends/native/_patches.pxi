@@ -1,0 +1,248 @@
+# Correlation as a product of matrices (csrc/kernels/panel.h): included by _conv.pyx.
+#
+# The patches of a block of output pixels are columns of k values, k over (row tap, channel, column
+# tap).  A group of them, as many vectors as a tile is wide, lies together as [k][pixel]: a tile reads it
+# in order, from L1 for all filters of a block whose weights stay in L2, and these where they lie.  The
+# sums go straight into the output; those of a last group that is not whole wait in scratch, as do all
+# where neighbouring pixels do not follow each other in the output.  This is how BLAS multiplies: Goto
+# and van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3), 2008.
+
+cdef extern from *:
+    """
+    #include <string.h>
+    /* n bytes cut into groups of `group` bytes, a multiple of 32, which lie `pitch` apart; the last
+     * one is filled up with zeros. Those `ahead` will be read soon: processors do not foresee it, for
+     * each plane lies in other pages. */
+    static inline void fc_spread_groups(char *to, ptrdiff_t pitch, ptrdiff_t group, const char *from,
+                                        ptrdiff_t n, ptrdiff_t ahead) {
+      for (ptrdiff_t i = 0; ahead && i < n; i += 64) __builtin_prefetch(from + i + ahead);
+      for (; n >= group; n -= group, from += group, to += pitch)
+        for (ptrdiff_t i = 0; i < group; i += 32) memcpy(to + i, from + i, 32);
+      if (n > 0) {
+        memcpy(to, from, n);
+        memset(to + n, 0, group - n);
+      }
+    }
+    """
+    void fc_spread_groups(void* to, ptrdiff_t pitch, ptrdiff_t group, const void* from_,
+                          ptrdiff_t n, ptrdiff_t ahead) nogil
+
+cdef enum:
+    PATCH_PIXELS = 512      # of a block, at most
+    TURNED_SLOTS = 1024     # weights of a filter that are turned at a time
+    PLANES_AHEAD = 8        # whose pixels are fetched
+
+cdef ptrdiff_t patch_bytes = fc_second_level() // 4     # patches of a block; weights that they meet
+cdef ptrdiff_t patch_step_bytes = fc_first_level() // 2 # patches of some steps of a group
+
+
+cdef void cut_patches(Plan* plan, const fc_isa* isa, size_t item_size, int threads) noexcept nogil:
+    """Chooses the blocks and sizes the scratch, as `cut` does for the other forms."""
+    cdef ptrdiff_t flat = plan.row.n_out * plan.col.n_out, depth = imax(plan.cb * plan.taps, 1)
+    cdef ptrdiff_t item = <ptrdiff_t>item_size, width, items, wanted
+    plan.n_mt = ceil_div(plan.co, FC_PANEL_M)
+    plan.mt_block = plan.n_mt
+    plan.group_v = isa.f32.panel_v if item_size == 4 else isa.f64.panel_v
+    width = plan.group_v * plan.lanes
+    plan.steps = imax(patch_step_bytes // (item * width), 32)
+    plan.pb = block_of(flat, imin(patch_bytes // (item * depth), PATCH_PIXELS))
+    if threads > 1:
+        wanted = ceil_div(4 * threads, plan.images * plan.groups)
+        plan.pb = imin(plan.pb, imax(ceil_div(flat, wanted), 2 * width))
+    plan.pb = ceil_div(plan.pb, width) * width
+    plan.n_pb, plan.n_qb, plan.qb = ceil_div(flat, plan.pb), 1, plan.col.n_out
+    plan.direct = plan.ow * plan.col.out_step == 1 and (
+        plan.row.n_out == 1 or plan.oh * plan.row.out_step == plan.col.n_out)
+    plan.rest = width if plan.direct else plan.pb
+    plan.mt_near = imax(patch_bytes // (item * depth * FC_PANEL_M), 1)
+    items = plan.images * plan.groups * plan.n_pb
+    if items < 2 * threads:
+        plan.mt_block = ceil_div(plan.n_mt, ceil_div(2 * threads, items))
+    if not plan.direct:
+        plan.mt_block = imin(plan.mt_block, block_of(plan.n_mt, Y_BYTES // (
+            item * FC_PANEL_M * plan.rest)))
+    plan.mt_near = imin(plan.mt_near, plan.mt_block)
+    plan.n_kb = ceil_div(plan.n_mt, plan.mt_block)
+    # a filter's weights lie beside each other but in the gradient with respect to the input
+    plan.turned = plan.w_c > plan.w_m
+    classify_columns(plan)
+    plan.x_size = rounded(plan.pb * depth * item)
+    plan.y_size = rounded((plan.mt_block * plan.rest + plan.mt_near * width) * FC_PANEL_M * item)
+    plan.at_size = rounded(FC_PANEL_M * sizeof(int32_t))
+    plan.scratch = plan.x_size + plan.y_size + plan.at_size + rounded(plan.pb * item)
+
+
+cdef inline ptrdiff_t filter_pitch(const Plan* plan) noexcept nogil:
+    return plan.w_plane * plan.ci if plan.turned else plan.w_m
+
+
+cdef inline size_t turned_size(const Plan* plan, size_t item_size) noexcept nogil:
+    return rounded(plan.groups * plan.co * plan.w_plane * plan.ci * item_size)
+
+
+cdef void turn_weight(const fc_isa* isa, const Plan* plan, const real* w, int32_t* slot,
+                      real* to) noexcept nogil:
+    """Weights as [group][filter][tap][channel]; slot has room for TURNED_SLOTS."""
+    cdef ptrdiff_t n = plan.co * plan.w_plane, j = 0, here, g
+    for here in range(imin(n, TURNED_SLOTS)):
+        slot[here] = <int32_t>here
+    for g in range(plan.groups):
+        j = 0
+        while j < n:
+            here = imin(n - j, TURNED_SLOTS)
+            pack(isa, <int>plan.ci, here, w + g * plan.w_group + j, plan.w_c, slot,
+                 to + (g * n + j) * plan.ci, plan.ci)
+            j += here
+
+
+cdef void patch_offsets(const Plan* plan, ptrdiff_t channels, int32_t* off) noexcept nogil:
+    """Places of a filter's weights, from its first channel of a block on, in the order of k."""
+    cdef ptrdiff_t tr, c, tc, tap, k = 0
+    for tr in range(plan.row.n_taps):
+        for c in range(channels):
+            for tc in range(plan.col.n_taps):
+                tap = ((plan.row.w_start + tr * plan.row.w_step) * plan.w_row
+                       + plan.col.w_start + tc * plan.col.w_step)
+                off[k] = <int32_t>(tap * plan.ci + c if plan.turned else c * plan.w_c + tap)
+                k += 1
+
+
+cdef void patch_run(const fc_isa* isa, const Plan* plan, const real* plane, ptrdiff_t tr,
+                    ptrdiff_t tc, ptrdiff_t i0, ptrdiff_t n, real* to) noexcept nogil:
+    """What tap (tr, tc) sees at the n output pixels from flat position i0 on."""
+    cdef const Axis* row = &plan.row
+    cdef const Axis* col = &plan.col
+    cdef ptrdiff_t p = i0 // col.n_out, q = i0 % col.n_out, done = 0, here, y, j
+    while done < n:
+        here = imin(n - done, col.n_out - q)
+        y = row.start + p * row.step + tr * row.tap_step
+        if y < 0 or y >= row.n_in:
+            for j in range(here):
+                to[done + j] = 0
+        else:
+            stage_run(isa, plane + y * plan.xh, plan.xw, col.n_in,
+                      col.start + q * col.step + tc * col.tap_step, col.step, here, to + done)
+        done += here
+        q = 0
+        p += 1
+
+
+cdef void stage_patches(const fc_isa* isa, const Plan* plan, const real* x, ptrdiff_t channels,
+                        ptrdiff_t i0, ptrdiff_t n, real* run, real* to) noexcept nogil:
+    """Patches of the n pixels from i0 on as [group][k][pixel]; x is the first channel's plane."""
+    cdef ptrdiff_t group = plan.group_v * plan.lanes, pitch = channels * plan.taps * group
+    cdef ptrdiff_t tr, tc, c
+    cdef bint as_they_lie = is_long_row(plan)
+    cdef ptrdiff_t ahead = PLANES_AHEAD * plan.xc * <ptrdiff_t>sizeof(real) if as_they_lie else 0
+    cdef const real* pixels = run
+    for tr in range(plan.row.n_taps):
+        for c in range(channels):
+            for tc in range(plan.col.n_taps):
+                if as_they_lie:
+                    pixels = x + c * plan.xc + i0
+                else:
+                    patch_run(isa, plan, x + c * plan.xc, tr, tc, i0, n, run)
+                fc_spread_groups(to, pitch * sizeof(real), group * sizeof(real), pixels,
+                                 n * sizeof(real), ahead)
+                to += group
+
+
+cdef void emit_patches(const Plan* plan, ptrdiff_t i0, ptrdiff_t n, const real* y,
+                       real* out) noexcept nogil:
+    """Sums of the n pixels from flat position i0 on into a plane of the output."""
+    cdef ptrdiff_t p = i0 // plan.col.n_out, q = i0 % plan.col.n_out, here, j
+    cdef ptrdiff_t oh = plan.oh * plan.row.out_step, ow = plan.ow * plan.col.out_step
+    cdef real* to
+    while n > 0:
+        here = imin(n, plan.col.n_out - q)
+        to = out + p * oh + q * ow
+        if ow == 1:
+            memcpy(to, y, here * sizeof(real))
+        else:
+            for j in range(here):
+                to[j * ow] = y[j]
+        y += here
+        n -= here
+        q = 0
+        p += 1
+
+
+cdef void patches_block(const fc_isa* isa, const Plan* plan, const real* x, const Tables* tables,
+                        real* out, ptrdiff_t item, char* scratch) noexcept nogil:
+    """One block of outputs: patches, tiles, epilogue."""
+    cdef ptrdiff_t width = plan.group_v * plan.lanes
+    cdef real* xs = <real*>scratch
+    cdef real* starts = <real*>(scratch + plan.x_size)
+    cdef real* ys = starts + plan.mt_near * FC_PANEL_M * width
+    cdef int32_t* at = <int32_t*>(scratch + plan.x_size + plan.y_size)
+    cdef real* run = <real*>(scratch + plan.x_size + plan.y_size + plan.at_size)
+    cdef ptrdiff_t i0 = item % plan.n_pb * plan.pb
+    cdef ptrdiff_t ki = item // plan.n_pb % plan.n_kb
+    cdef ptrdiff_t group = item // (plan.n_pb * plan.n_kb) % plan.groups
+    cdef ptrdiff_t image = item // (plan.n_pb * plan.n_kb * plan.groups)
+    cdef ptrdiff_t n = imin(plan.pb, plan.row.n_out * plan.col.n_out - i0)
+    cdef ptrdiff_t n_direct = n // width if plan.direct else 0, done = n_direct * width
+    cdef ptrdiff_t mt0 = ki * plan.mt_block, mt1 = imin(mt0 + plan.mt_block, plan.n_mt)
+    cdef ptrdiff_t k0 = tile_start(plan, mt0), ci, c0, channels, near, end, m, m0, m1, j
+    cdef const real* bias = <const real*>tables.bias + group * plan.co
+    cdef const real* w = <const real*>tables.w + group * plan.w_group
+    # place of filter 0 in the array, and of its sums in scratch
+    cdef real* to = out + place_of(plan, image, group * plan.co, 0, 0)
+    cdef real* rest = ys - k0 * plan.rest
+    for m in range(FC_PANEL_M):
+        at[m] = <int32_t>(m * filter_pitch(plan))
+    for ci in range(plan.n_cb):
+        c0 = ci * plan.cb
+        channels = imin(plan.cb, plan.ci - c0)
+        stage_patches(isa, plan, x + image * plan.xn + (group * plan.ci + c0) * plan.xc, channels,
+                      i0, n, run, xs)
+        end = mt0
+        while end < mt1:
+            near, end = end, imin(end + plan.mt_near, mt1)
+            m0, m1 = tile_start(plan, near), tile_start(plan, end)
+            for m in range(m0, m1 if ci == 0 else m0):
+                for j in range(width):
+                    starts[(m - m0) * width + j] = bias[m]
+            patch_tiles(isa, plan, near, end, n, n_direct, channels * plan.taps,
+                        w + c0 * (1 if plan.turned else plan.w_c),
+                        tables.off if channels == plan.cb else tables.off_last, at, xs,
+                        starts - m0 * width if ci == 0 else NULL, to + i0, rest)
+            for m in range(m0, m1 if ci == plan.n_cb - 1 else m0):
+                if plan.activation:
+                    activate(isa, plan.activation, done, to + m * plan.oc + i0)
+                    activate(isa, plan.activation, n - done, rest + m * plan.rest)
+                if done < n:
+                    emit_patches(plan, i0 + done, n - done, rest + m * plan.rest,
+                                 to + m * plan.oc)
+
+
+cdef void patch_tiles(const fc_isa* isa, const Plan* plan, ptrdiff_t begin, ptrdiff_t end,
+                      ptrdiff_t n, ptrdiff_t n_direct, ptrdiff_t depth, const real* w,
+                      const int32_t* off, const int32_t* at, const real* xs, const real* starts,
+                      real* to, real* rest) noexcept nogil:
+    """The register tiles of some filters and a block's groups: of these the first n_direct into the
+    output, the others into scratch. `w`, `starts`, `to` and `rest` begin with filter 0."""
+    cdef ptrdiff_t width = plan.group_v * plan.lanes, steps = block_of(depth, plan.steps)
+    cdef ptrdiff_t g, v, k, mt, m0, pitch, start_pitch
+    cdef const real* start
+    cdef real* y
+    for g in range(ceil_div(n, width)):
+        v = ceil_div(imin(n - g * width, width), plan.lanes)
+        k = 0
+        while True:
+            for mt in range(begin, end):
+                m0 = tile_start(plan, mt)
+                if g < n_direct:
+                    y, pitch = to + m0 * plan.oc + g * width, plan.oc
+                else:
+                    y, pitch = rest + m0 * plan.rest + (g - n_direct) * width, plan.rest
+                start, start_pitch = <const real*>y, pitch
+                if starts != NULL and k == 0:
+                    start, start_pitch = starts + m0 * width, width
+                panel(isa, tile_start(plan, mt + 1) - m0, v, imin(steps, depth - k),
+                      xs + k * width, width, w + m0 * filter_pitch(plan), off + k, at, start,
+                      start_pitch, y, pitch)
+            k += steps
+            if k >= depth:
+                break
+        xs += depth * width
