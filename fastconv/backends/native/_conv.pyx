@@ -462,8 +462,9 @@ cdef struct Plan:
     ptrdiff_t taps, depth               # row taps * column taps; taps * ci
     ptrdiff_t cb, n_cb                  # channels of a block
     ptrdiff_t n_mt, mt_block, n_kb      # register tiles of the output channels, and blocks of them
-    ptrdiff_t group_v, mt_near, rest    # PATCHES: vectors of a group of pixels; tiles whose weights
-                                        # stay in L2; pixels of a filter that wait in scratch
+    ptrdiff_t group_v, filters, near    # PATCHES: vectors of a group of pixels; filters of a block,
+                                        # and those of them whose weights stay in L2
+    ptrdiff_t rest                      # pixels of a filter that wait in scratch
     ptrdiff_t steps                     # of the sums of a group of pixels, at a time
     bint turned                         # weights are brought into [filter][tap][channel]
     ptrdiff_t pb, n_pb, qb, n_qb        # rows (PATCHES: pixels) and columns of a block
@@ -1020,7 +1021,12 @@ cdef void fill_offsets(const Plan* plan, Tables* tables, char* memory) noexcept 
 
 
 cdef inline size_t bias_size(const Plan* plan, size_t item_size) noexcept nogil:
-    return rounded(plan.groups * plan.co * item_size)
+    return rounded(plan.groups * plan.co * bias_width(plan) * item_size)
+
+
+cdef inline ptrdiff_t bias_width(const Plan* plan) noexcept nogil:
+    """How often a filter's bias stands in the table."""
+    return plan.group_v * plan.lanes if plan.mode == PATCHES else 1
 
 
 cdef inline size_t weight_size(const Plan* plan, size_t item_size) noexcept nogil:
@@ -1062,10 +1068,11 @@ cdef void pack_tiles(const fc_isa* isa, const Plan* plan, const real* w, int32_t
 
 cdef void fill_operands(const fc_isa* isa, const Plan* plan, Tables* tables, char* memory,
                         const real* w, const char* packed, const real* bias) noexcept nogil:
-    cdef ptrdiff_t k
+    cdef ptrdiff_t k, i, wide = bias_width(plan)
     cdef real* start = <real*>memory
     for k in range(plan.groups * plan.co):
-        start[k] = bias[k] if bias != NULL else 0
+        for i in range(wide):
+            start[k * wide + i] = bias[k] if bias != NULL else 0
     tables.bias = memory
     tables.w = packed
     memory += bias_size(plan, sizeof(real))

@@ -191,8 +191,8 @@ class _Job:
             rate = PANELS_WEIGHT * _tile(lanes, rows, wide, spec.P * spec.Q)
             return Cost(flops * self.inside, rate, moved)
         moved = EMIT * self.made
-        if (spec.R, spec.S) != (1, 1) or any(spec.padding):
-            moved += self.staging * self.read * max(1, vectors // 16) / lanes
+        staging = STAGE_FAR if _is_plain(spec) else self.staging
+        moved += staging * self.read * max(1, vectors // 16) / lanes
         count = max(1, self.rows * self.cols)
         rows = count / ceil(count / 6)
         packing = vectors * lanes * spec.groups * self.depth

@@ -40,8 +40,6 @@ cdef void cut_patches(Plan* plan, const fc_isa* isa, size_t item_size, int threa
     """Chooses the blocks and sizes the scratch, as `cut` does for the other forms."""
     cdef ptrdiff_t flat = plan.row.n_out * plan.col.n_out, depth = imax(plan.cb * plan.taps, 1)
     cdef ptrdiff_t item = <ptrdiff_t>item_size, width, items, wanted
-    plan.n_mt = ceil_div(plan.co, FC_PANEL_M)
-    plan.mt_block = plan.n_mt
     plan.group_v = isa.f32.panel_v if item_size == 4 else isa.f64.panel_v
     width = plan.group_v * plan.lanes
     plan.steps = imax(patch_step_bytes // (item * width), 32)
@@ -54,20 +52,21 @@ cdef void cut_patches(Plan* plan, const fc_isa* isa, size_t item_size, int threa
     plan.direct = plan.ow * plan.col.out_step == 1 and (
         plan.row.n_out == 1 or plan.oh * plan.row.out_step == plan.col.n_out)
     plan.rest = width if plan.direct else plan.pb
-    plan.mt_near = imax(patch_bytes // (item * depth * FC_PANEL_M), 1)
+    plan.filters = plan.co
     items = plan.images * plan.groups * plan.n_pb
     if items < 2 * threads:
-        plan.mt_block = ceil_div(plan.n_mt, ceil_div(2 * threads, items))
+        plan.filters = ceil_div(plan.co, ceil_div(2 * threads, items))
     if not plan.direct:
-        plan.mt_block = imin(plan.mt_block, block_of(plan.n_mt, Y_BYTES // (
-            item * FC_PANEL_M * plan.rest)))
-    plan.mt_near = imin(plan.mt_near, plan.mt_block)
-    plan.n_kb = ceil_div(plan.n_mt, plan.mt_block)
+        plan.filters = imin(plan.filters, Y_BYTES // (item * plan.rest))
+    # whole tiles
+    plan.filters = imin(ceil_div(plan.filters, FC_PANEL_M) * FC_PANEL_M, plan.co)
+    plan.near = imax(patch_bytes // (item * depth * FC_PANEL_M), 1) * FC_PANEL_M
+    plan.n_kb = ceil_div(plan.co, plan.filters)
     # a filter's weights lie beside each other but in the gradient with respect to the input
     plan.turned = plan.w_c > plan.w_m
     classify_columns(plan)
     plan.x_size = rounded(plan.pb * depth * item)
-    plan.y_size = rounded((plan.mt_block * plan.rest + plan.mt_near * width) * FC_PANEL_M * item)
+    plan.y_size = rounded(plan.filters * plan.rest * item)
     plan.at_size = rounded(FC_PANEL_M * sizeof(int32_t))
     plan.scratch = plan.x_size + plan.y_size + plan.at_size + rounded(plan.pb * item)
 
@@ -170,10 +169,8 @@ cdef void emit_patches(const Plan* plan, ptrdiff_t i0, ptrdiff_t n, const real* 
 cdef void patches_block(const fc_isa* isa, const Plan* plan, const real* x, const Tables* tables,
                         real* out, ptrdiff_t item, char* scratch) noexcept nogil:
     """One block of outputs: patches, tiles, epilogue."""
-    cdef ptrdiff_t width = plan.group_v * plan.lanes
     cdef real* xs = <real*>scratch
-    cdef real* starts = <real*>(scratch + plan.x_size)
-    cdef real* ys = starts + plan.mt_near * FC_PANEL_M * width
+    cdef real* ys = <real*>(scratch + plan.x_size)
     cdef int32_t* at = <int32_t*>(scratch + plan.x_size + plan.y_size)
     cdef real* run = <real*>(scratch + plan.x_size + plan.y_size + plan.at_size)
     cdef ptrdiff_t i0 = item % plan.n_pb * plan.pb
@@ -181,10 +178,11 @@ cdef void patches_block(const fc_isa* isa, const Plan* plan, const real* x, cons
     cdef ptrdiff_t group = item // (plan.n_pb * plan.n_kb) % plan.groups
     cdef ptrdiff_t image = item // (plan.n_pb * plan.n_kb * plan.groups)
     cdef ptrdiff_t n = imin(plan.pb, plan.row.n_out * plan.col.n_out - i0)
+    cdef ptrdiff_t width = plan.group_v * plan.lanes
     cdef ptrdiff_t n_direct = n // width if plan.direct else 0, done = n_direct * width
-    cdef ptrdiff_t mt0 = ki * plan.mt_block, mt1 = imin(mt0 + plan.mt_block, plan.n_mt)
-    cdef ptrdiff_t k0 = tile_start(plan, mt0), ci, c0, channels, near, end, m, m0, m1, j
-    cdef const real* bias = <const real*>tables.bias + group * plan.co
+    cdef ptrdiff_t k0 = ki * plan.filters, k1 = imin(k0 + plan.filters, plan.co), end, k, m
+    cdef ptrdiff_t ci, c0, channels
+    cdef const real* bias = <const real*>tables.bias + group * plan.co * width
     cdef const real* w = <const real*>tables.w + group * plan.w_group
     # place of filter 0 in the array, and of its sums in scratch
     cdef real* to = out + place_of(plan, image, group * plan.co, 0, 0)
@@ -196,18 +194,14 @@ cdef void patches_block(const fc_isa* isa, const Plan* plan, const real* x, cons
         channels = imin(plan.cb, plan.ci - c0)
         stage_patches(isa, plan, x + image * plan.xn + (group * plan.ci + c0) * plan.xc, channels,
                       i0, n, run, xs)
-        end = mt0
-        while end < mt1:
-            near, end = end, imin(end + plan.mt_near, mt1)
-            m0, m1 = tile_start(plan, near), tile_start(plan, end)
-            for m in range(m0, m1 if ci == 0 else m0):
-                for j in range(width):
-                    starts[(m - m0) * width + j] = bias[m]
-            patch_tiles(isa, plan, near, end, n, n_direct, channels * plan.taps,
+        end = k0
+        while end < k1:
+            k, end = end, imin(end + plan.near, k1)
+            patch_tiles(isa, plan, k, end, n, n_direct, channels * plan.taps,
                         w + c0 * (1 if plan.turned else plan.w_c),
                         tables.off if channels == plan.cb else tables.off_last, at, xs,
-                        starts - m0 * width if ci == 0 else NULL, to + i0, rest)
-            for m in range(m0, m1 if ci == plan.n_cb - 1 else m0):
+                        bias if ci == 0 else NULL, to + i0, rest)
+            for m in range(k, end if ci == plan.n_cb - 1 else k):
                 if plan.activation:
                     activate(isa, plan.activation, done, to + m * plan.oc + i0)
                     activate(isa, plan.activation, n - done, rest + m * plan.rest)
@@ -218,31 +212,34 @@ cdef void patches_block(const fc_isa* isa, const Plan* plan, const real* x, cons
 
 cdef void patch_tiles(const fc_isa* isa, const Plan* plan, ptrdiff_t begin, ptrdiff_t end,
                       ptrdiff_t n, ptrdiff_t n_direct, ptrdiff_t depth, const real* w,
-                      const int32_t* off, const int32_t* at, const real* xs, const real* starts,
+                      const int32_t* off, const int32_t* at, const real* xs, const real* bias,
                       real* to, real* rest) noexcept nogil:
-    """The register tiles of some filters and a block's groups: of these the first n_direct into the
-    output, the others into scratch. `w`, `starts`, `to` and `rest` begin with filter 0."""
+    """The register tiles of the filters from `begin` to `end` and a block's groups: of these the first
+    n_direct into the output, the others into scratch. `w`, `bias`, `to` and `rest` begin with filter 0."""
     cdef ptrdiff_t width = plan.group_v * plan.lanes, steps = block_of(depth, plan.steps)
-    cdef ptrdiff_t g, v, k, mt, m0, pitch, start_pitch
+    cdef ptrdiff_t tiles = ceil_div(end - begin, FC_PANEL_M), each = (end - begin) // tiles
+    cdef ptrdiff_t taller = (end - begin) % tiles   # of the tiles: nearly equal heights
+    cdef ptrdiff_t g, v, k, m, i, height, pitch = plan.oc, start_pitch
     cdef const real* start
-    cdef real* y
+    cdef real* y = to
     for g in range(ceil_div(n, width)):
         v = ceil_div(imin(n - g * width, width), plan.lanes)
+        if g == n_direct:
+            y, pitch = rest, plan.rest
         k = 0
         while True:
-            for mt in range(begin, end):
-                m0 = tile_start(plan, mt)
-                if g < n_direct:
-                    y, pitch = to + m0 * plan.oc + g * width, plan.oc
-                else:
-                    y, pitch = rest + m0 * plan.rest + (g - n_direct) * width, plan.rest
-                start, start_pitch = <const real*>y, pitch
-                if starts != NULL and k == 0:
-                    start, start_pitch = starts + m0 * width, width
-                panel(isa, tile_start(plan, mt + 1) - m0, v, imin(steps, depth - k),
-                      xs + k * width, width, w + m0 * filter_pitch(plan), off + k, at, start,
-                      start_pitch, y, pitch)
+            m = begin
+            for i in range(tiles):
+                height = each + (1 if i < taller else 0)
+                start, start_pitch = <const real*>y + m * pitch, pitch
+                if bias != NULL and k == 0:
+                    start, start_pitch = bias + m * width, width
+                panel(isa, height, v, imin(steps, depth - k), xs + k * width, width,
+                      w + m * filter_pitch(plan), off + k, at, start, start_pitch,
+                      y + m * pitch, pitch)
+                m += height
             k += steps
             if k >= depth:
                 break
         xs += depth * width
+        y += width
