@@ -24,7 +24,9 @@ FMA_LATENCY, FMA_PER_CYCLE, LOADS_PER_CYCLE = 4, 2, 2
 # from memory
 DEPTH, CALL = 256, 30
 # shares of its peak that a tile then reaches: stores, caches
-PANELS, LANES, ROWS, PATCHES = 0.95, 0.88, 0.80, 0.98
+PANELS, LANES, ROWS, PATCHES = 0.95, 0.88, 0.80, 0.96
+# and panels whose tiles' pixels are staged one behind the other
+PANELS_IN_ORDER = 1.0
 # the same for the gradient with respect to the weight: panels, inner products
 PANELS_WEIGHT, DOT = 0.80, 0.82
 # cycles for a vector of grad_output that is read where it lies; what a row's last vector, of which
@@ -36,8 +38,11 @@ RUN_BYTES, COLUMNS = 16384, 512
 # patch, and for a row of one; for a vector of a plane that a block has a part of
 STAGE, STAGE_STRIDED, TRANSPOSE, PATCH, PATCH_ROW = 3.0, 6.0, 0.8, 8.0, 25.0
 STAGE_FAR = 5.0
+# cycles for an element of a weight that comes as it lies
+WEIGHT_FAR = 0.3
 # the same for results that come out of panels, filter by filter
 EMIT = 1.3
+EMIT_IN_ORDER = 0.8
 # cycles for a vector of results that a tile writes into the output
 WRITE = 1.0
 # cycles for an element of the weight: packed for all blocks, or by the block that needs it
@@ -170,7 +175,7 @@ class _Job:
         taken = times[0] * (len(groups) - 1) + times[-1]
         flops = self.flops * vectors * lanes / max(flat, 1)
         rate = PATCHES * vectors / taken
-        moved = staged + WRITE * self.made / lanes
+        moved = staged + WRITE * self.made / lanes + WEIGHT_FAR * spec.K * self.depth
         if self.op == "conv2d_input":
             moved += PACK_AT_ONCE * self.K * spec.groups * self.depth  # turned
         return Cost(flops, rate, moved)
@@ -190,14 +195,16 @@ class _Job:
             moved += TRANSPOSE * spec.K * self.depth
             rate = PANELS_WEIGHT * _tile(lanes, rows, wide, spec.P * spec.Q)
             return Cost(flops * self.inside, rate, moved)
-        moved = EMIT * self.made
-        staging = STAGE_FAR if _is_plain(spec) else self.staging
+        in_order = _is_plain(spec)
+        moved = (EMIT_IN_ORDER if in_order else EMIT) * self.made
+        staging = STAGE_FAR if in_order else self.staging
         moved += staging * self.read * max(1, vectors // 16) / lanes
         count = max(1, self.rows * self.cols)
         rows = count / ceil(count / 6)
         packing = vectors * lanes * spec.groups * self.depth
         packing *= PACK_AT_ONCE if spec.N == 1 and count <= 784 else PACK
-        rate = PANELS * _tile(lanes, rows, wide, self.depth)
+        share = PANELS_IN_ORDER if in_order else PANELS
+        rate = share * _tile(lanes, rows, wide, self.depth)
         return Cost(flops * self.inside, rate, moved, packing)
 
 

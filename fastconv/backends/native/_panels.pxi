@@ -19,7 +19,7 @@ cdef struct PanelPlan:
     Plan x                      # axes, strides, blocks of rows and columns
     ptrdiff_t n_v, panel_v      # vectors of a group's filters, and of a panel at most
     ptrdiff_t n_panels, block, n_kb     # panels of a group, of a block; blocks
-    bint by_pixel, in_place     # how the input is staged
+    bint by_pixel, by_tile, in_place    # how the input is staged
     bint packs                  # each block packs the weights that it alone needs
     ptrdiff_t steps             # of the sums of a group of pixels, at a time
     size_t w_size               # of those
@@ -51,10 +51,12 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
     xp.class_taps = xp.col.n_taps
     xp.classes[0] = Columns(0, xp.col.n_out, 0, xp.col.n_taps, 0)
 
-    plan.in_place = reads_in_place(xp, item_size)
+    plan.in_place = reads_in_place(xp)
     plan.by_pixel = xp.xc == 1 and not plan.in_place
-    # each step reads a row of weights, and for each pixel a cache line that column taps share
-    plan.steps = imax(panel_step_bytes // <ptrdiff_t>(
+    plan.by_tile = xp.xc != 1 and is_long_row(xp)
+    # each step reads a row of weights, and for each pixel a cache line that column taps share, or some
+    # of them, one behind the other
+    plan.steps = PANEL_DEPTH if plan.by_tile else imax(panel_step_bytes // <ptrdiff_t>(
         width * item_size + CACHE_LINE // imin(imax(xp.col.n_taps, 1), 4)), 32)
     most = imax(panel_stage_bytes // <ptrdiff_t>(item_size * xp.cb * xp.col.step), PANEL_GROUP)
     if not plan.in_place:
@@ -110,6 +112,8 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
 
     xp.n_vec = xp.pb * xp.qb
     xp.x_size = 0 if plan.in_place else rounded((xp.cb * xp.chan + 2 * xp.lanes) * item_size)
+    if plan.by_tile:
+        xp.x_size = rounded(ceil_div(xp.qb, FC_PANEL_M) * tile_pitch(xp.cb) * item_size)
     xp.y_size = (imin(xp.n_vec, PANEL_GROUP + xp.lanes) if xp.n_cb == 1
                  else xp.n_vec * plan.block)
     xp.y_size = rounded(xp.y_size * width * item_size)
@@ -118,21 +122,30 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
                   + rounded(imin(xp.qb, PANEL_GROUP + xp.lanes) * xp.lanes * item_size))
 
 
-cdef inline bint reads_in_place(const Plan* xp, size_t item_size) noexcept nogil:
-    """Whether no tap of any output lies in the padding, and offsets fit.
-
-    Planes are read in place for 1x1 kernels alone, which see each pixel once.
-    """
+cdef inline bint reads_in_place(const Plan* xp) noexcept nogil:
+    """Whether channels are neighbours, no tap of any output lies in the padding, and offsets fit."""
     cdef ptrdiff_t last_h = (xp.row.start + (xp.row.n_out - 1) * xp.row.step
                              + (xp.row.n_taps - 1) * xp.row.tap_step)
     cdef ptrdiff_t last_w = (xp.col.start + (xp.col.n_out - 1) * xp.col.step
                              + (xp.col.n_taps - 1) * xp.col.tap_step)
-    if xp.xc != 1 and (xp.taps != 1 or xp.xw != 1 or not stays_near(xp, item_size)):
-        return False
-    return (xp.row.start >= 0 and xp.col.start >= 0 and xp.taps > 0
+    return (xp.xc == 1 and xp.row.start >= 0 and xp.col.start >= 0 and xp.taps > 0
             and last_h < xp.row.n_in and last_w < xp.col.n_in
-            and xp.xh > 0 and xp.xw > 0 and xp.xc > 0
-            and last_h * xp.xh + last_w * xp.xw + xp.ci * xp.xc < <ptrdiff_t>1 << 31)
+            and xp.xh > 0 and xp.xw > 0
+            and last_h * xp.xh + last_w * xp.xw + xp.ci < <ptrdiff_t>1 << 31)
+
+
+cdef inline ptrdiff_t tile_pitch(ptrdiff_t channels) noexcept nogil:
+    """Elements of a tile's pixels, by_tile; copies of some of them reach into the next ones."""
+    return (channels + 1) * FC_PANEL_M
+
+
+cdef void stage_tiles(const PanelPlan* plan, const real* x, ptrdiff_t channels, ptrdiff_t n,
+                      real* to) noexcept nogil:
+    """n pixels of planes as [tile][channel][pixel], which a tile reads in order; x is their first."""
+    cdef ptrdiff_t c, pitch = tile_pitch(plan.x.cb), ahead = PLANES_AHEAD * plan.x.xc
+    for c in range(channels):
+        fc_spread_tiles(to + c * FC_PANEL_M, pitch * sizeof(real), FC_PANEL_M * sizeof(real),
+                        x + c * plan.x.xc, n * sizeof(real), ahead * <ptrdiff_t>sizeof(real))
 
 
 cdef void lay_out_panels(PanelPlan* plan) noexcept nogil:
@@ -159,6 +172,8 @@ cdef void lay_out_panels(PanelPlan* plan) noexcept nogil:
         plan.off_row = xp.cb * xp.staged_row * (xp.pb if xp.row_side.by_tap else xp.row.tap_step)
         return
     lay_out(xp)
+    if plan.by_tile:
+        xp.chan, xp.tap_row = FC_PANEL_M, 0
     plan.off_chan, plan.off_row = xp.chan, xp.tap_row
     plan.at_row, plan.at_pixel = xp.out_row, 1
 
@@ -365,6 +380,9 @@ cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
     for p in range(rows):
         for q in range(cols):
             at[p * cols + q] = <int32_t>(p * plan.at_row + q * plan.at_pixel)
+    if plan.by_tile:
+        for q in range(cols):
+            at[q] = <int32_t>(q // FC_PANEL_M * tile_pitch(xp.cb) + q % FC_PANEL_M)
     for ci in range(xp.n_cb):
         c0 = ci * xp.cb
         channels = imin(xp.cb, xp.ci - c0)
@@ -374,7 +392,9 @@ cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
             from_x += ((xp.row.start + p0 * xp.row.step) * xp.xh
                        + (xp.col.start + q0 * xp.col.step) * xp.xw)
         elif xp.taps:
-            if plan.by_pixel:
+            if plan.by_tile:
+                stage_tiles(plan, from_x + q0, channels, cols, xs)
+            elif plan.by_pixel:
                 stage_pixels(plan, from_x, channels, p0, rows, q0, xs)
             else:
                 stage(isa, xp, x, image, 1, group, c0, channels, p0, rows, q0, xs)

@@ -23,7 +23,18 @@ cdef extern from *:
         memset(to + n, 0, group - n);
       }
     }
+    /* The same with groups of any size; copies reach up to 15 bytes into what follows a group, which
+     * must not hold anything yet. */
+    static inline void fc_spread_tiles(char *to, ptrdiff_t pitch, ptrdiff_t group, const char *from,
+                                       ptrdiff_t n, ptrdiff_t ahead) {
+      for (ptrdiff_t i = 0; ahead && i < n; i += 64) __builtin_prefetch(from + i + ahead);
+      for (; n >= group + 16; n -= group, from += group, to += pitch)
+        for (ptrdiff_t i = 0; i < group; i += 16) memcpy(to + i, from + i, 16);
+      for (; n > 0; n -= group, from += group, to += pitch) memcpy(to, from, n < group ? n : group);
+    }
     """
+    void fc_spread_tiles(void* to, ptrdiff_t pitch, ptrdiff_t group, const void* from_,
+                         ptrdiff_t n, ptrdiff_t ahead) nogil
     void fc_spread_groups(void* to, ptrdiff_t pitch, ptrdiff_t group, const void* from_,
                           ptrdiff_t n, ptrdiff_t ahead) nogil
 
