@@ -17,7 +17,8 @@ cdef enum:
 cdef enum:                  # instead of a slot
     IN_PLACE = -1
     BY_COLUMN = -2
-    BY_MASK = -3            # in place, all of it, by the kernel of 3 by 3 taps
+    BY_MASK = -3            # in place, all of it, by the kernel of 3 by 3 taps,
+    MASK_TILE = 7           # whose tiles have so many rows
 
 
 cdef struct Region:
@@ -311,7 +312,7 @@ cdef void plan_rows(PlanePlan* plan, ptrdiff_t item_size, int threads) noexcept 
     With a dilation d the output rows that share rows of the input are d / gcd(d, stride) apart: they
     take turns, and within a turn input rows are d apart and the stride is stride / gcd(d, stride).
     """
-    cdef ptrdiff_t common = gcd(plan.dilation_h, plan.stride_h), items, rows
+    cdef ptrdiff_t common = gcd(plan.dilation_h, plan.stride_h), items, rows, tile
     cdef ptrdiff_t pitch = imax(plan.phases * plan.phase, plan.width)
     plan.turns = imin(plan.dilation_h // common, imax(plan.out_h, 1))
     plan.step = plan.stride_h // common
@@ -320,8 +321,9 @@ cdef void plan_rows(PlanePlan* plan, ptrdiff_t item_size, int threads) noexcept 
     items = plan.images * plan.channels * plan.turns
     if items < 4 * threads:     # enough blocks for the threads
         plan.pb = imin(plan.pb, ceil_div(rows, ceil_div(4 * threads, imax(items, 1))))
-    # whole tiles, at least two
-    plan.pb = ceil_div(block_of(rows, imax(plan.pb, 8)), 4) * 4
+    # whole tiles, of eight rows or seven at least
+    tile = MASK_TILE if plan.region[0].slot == BY_MASK else 4
+    plan.pb = ceil_div(block_of(rows, imax(plan.pb, 8 // tile * tile)), tile) * tile
     plan.n_pb = ceil_div(rows, plan.pb)
 
 
