@@ -733,3 +733,190 @@ cdef int panel_weight_gradient(const fc_isa* isa, const Plan* forward, const rea
                 fc_set_float_mode(before)
     give_workspace(space, threads)
     return 0
+
+
+# --- the same of 1x1 kernels ---
+#
+# dw[k][c] sums over pixels of grad_output[k] times input[c].  With channels in the lanes the tiles of
+# filters write its rows where they belong, and grad_output is read where it lies: the input alone is
+# brought into panels [pixel][channel].  The pixels of small planes go together, several images of them.
+
+cdef enum:
+    POINT_PANELS = 16           # most panels of channels that are brought at a time
+    POINT_FILTERS = 48          # that meet them one after the other: no more pages than a processor knows
+
+
+cdef struct PointPlan:
+    Plan x
+    ptrdiff_t yn, yc, yh, yw            # grad_output
+    ptrdiff_t plane, images, pixels     # pixels of an image; images and pixels of a block
+    ptrdiff_t n_v, n_panels, panel_v    # vectors of channels, panels of them
+    ptrdiff_t n_pb, n_kb                # blocks of panels, of filters
+    size_t w_size, off_size, run_size, sum_size, scratch
+
+
+cdef inline bint is_point(const Plan* xp) noexcept nogil:
+    """Whether this is a 1x1 kernel, and grad_output can be read where it lies: offsets fit."""
+    cdef ptrdiff_t reach = (POINT_FILTERS * imax(xp.oc, -xp.oc)
+                            + PIXELS_DEPTH * (1 + imax(xp.oh, -xp.oh) + imax(xp.on, -xp.on)))
+    return (xp.row.n_taps == 1 and xp.col.n_taps == 1 and xp.ow == 1 and xp.xc != 1
+            and xp.images > 0 and reach < <ptrdiff_t>1 << 31)
+
+
+cdef void plan_point(PointPlan* plan, const fc_isa* isa, size_t item_size,
+                     int threads) noexcept nogil:
+    """Blocks and scratch; plan.x has its axes, strides and channels."""
+    cdef Plan* xp = &plan.x
+    cdef ptrdiff_t width, wanted
+    plan.panel_v = isa.f32.panel_v if item_size == 4 else isa.f64.panel_v
+    width = plan.panel_v * xp.lanes
+    plan.n_v = ceil_div(xp.ci, xp.lanes)
+    plan.n_panels = ceil_div(plan.n_v, plan.panel_v)
+    # how pixels are cut decides the order of the sums: by the size of the planes alone
+    plan.plane = xp.row.n_out * xp.col.n_out
+    plan.pixels = block_of(plan.plane, PIXELS_DEPTH)
+    plan.images = imin(imax(PIXELS_DEPTH // plan.plane, 1), xp.images)
+    plan.n_pb, plan.n_kb = ceil_div(plan.n_panels, POINT_PANELS), 1
+    if threads > 1:     # enough of them; those of filters bring the same panels again
+        wanted = ceil_div(4 * threads, xp.groups)
+        plan.n_pb = imax(plan.n_pb, imin(plan.n_panels, wanted))
+        plan.n_kb = imin(ceil_div(wanted, plan.n_pb), ceil_div(xp.co, FC_PANEL_M))
+    plan.w_size = rounded(ceil_div(plan.n_panels, plan.n_pb) * plan.images * plan.pixels * width
+                          * item_size)
+    plan.off_size = rounded((plan.images * plan.pixels + POINT_FILTERS) * sizeof(int32_t))
+    plan.run_size = rounded((xp.lanes * plan.pixels + width) * item_size)
+    plan.sum_size = rounded(xp.co * width * item_size) if xp.ci % xp.lanes else 0
+    plan.scratch = plan.w_size + plan.off_size + plan.run_size + plan.sum_size
+
+
+cdef void gather_point(const fc_isa* isa, const PointPlan* plan, int channels, const real* x,
+                       ptrdiff_t first, ptrdiff_t pixels, real* run, real* to,
+                       ptrdiff_t width) noexcept nogil:
+    """The pixels from `first` on of a vector of channels, x the first of them, as [pixel][channel]."""
+    cdef const Plan* xp = &plan.x
+    cdef ptrdiff_t c, p, q, y, done, here
+    if is_long_row(xp):
+        gather_apart(isa, pixels, channels, x + first, xp.xc, to, width)
+        return
+    for c in range(channels):
+        p, q, done = first // xp.col.n_out, first % xp.col.n_out, 0
+        while done < pixels:
+            here = imin(pixels - done, xp.col.n_out - q)
+            y = xp.row.start + p * xp.row.step
+            if y < 0 or y >= xp.row.n_in:
+                memset(run + c * pixels + done, 0, here * sizeof(real))
+            else:
+                stage_run(isa, x + c * xp.xc + y * xp.xh, xp.xw, xp.col.n_in,
+                          xp.col.start + q * xp.col.step, xp.col.step, here,
+                          run + c * pixels + done)
+            done += here
+            p += 1
+            q = 0
+    gather_apart(isa, pixels, channels, run, pixels, to, width)
+
+
+cdef void point_block(const fc_isa* isa, const PointPlan* plan, const real* x, const real* dy,
+                      real* dw, ptrdiff_t item, char* scratch) noexcept nogil:
+    """dw of a block of filters and channels: all images, all pixels."""
+    cdef const Plan* xp = &plan.x
+    cdef ptrdiff_t lanes = xp.lanes, width = plan.panel_v * lanes
+    cdef ptrdiff_t group = item // (plan.n_pb * plan.n_kb)
+    cdef ptrdiff_t first = item % plan.n_pb * plan.n_panels // plan.n_pb
+    cdef ptrdiff_t last = (item % plan.n_pb + 1) * plan.n_panels // plan.n_pb
+    cdef ptrdiff_t kb = item // plan.n_pb % plan.n_kb
+    cdef ptrdiff_t k_first = kb * xp.co // plan.n_kb, k_last = (kb + 1) * xp.co // plan.n_kb
+    cdef ptrdiff_t image, images, p0, pixels, i, j, v0, v, k, k0, k1, m, depth, c, pitch
+    cdef real* w = <real*>scratch
+    cdef int32_t* off = <int32_t*>(scratch + plan.w_size)
+    cdef int32_t* at = off + plan.images * plan.pixels
+    cdef real* run = <real*>(scratch + plan.w_size + plan.off_size)
+    cdef real* zeros = run + lanes * plan.pixels
+    cdef real* sums = <real*>(scratch + plan.w_size + plan.off_size + plan.run_size)
+    cdef const real* from_dy
+    cdef real* panel_w
+    cdef real* to
+    memset(zeros, 0, width * sizeof(real))
+    dw += group * xp.co * xp.ci
+    for k in range(POINT_FILTERS):
+        at[k] = <int32_t>(k * plan.yc)
+    image = 0
+    while image < xp.images:
+        images = imin(plan.images, xp.images - image)
+        p0 = 0
+        while p0 < plan.plane:
+            pixels = imin(plan.pixels, plan.plane - p0)
+            depth = images * pixels
+            for i in range(images):
+                for j in range(pixels):
+                    off[i * pixels + j] = <int32_t>(
+                        i * plan.yn + (p0 + j) % xp.col.n_out
+                        + ((p0 + j) // xp.col.n_out - p0 // xp.col.n_out) * plan.yh)
+            panel_w = w
+            for i in range(first, last):
+                v0 = i * plan.n_v // plan.n_panels
+                v = (i + 1) * plan.n_v // plan.n_panels - v0
+                for j in range(v):
+                    c = (v0 + j) * lanes
+                    for k in range(images):
+                        gather_point(isa, plan, <int>imin(lanes, xp.ci - c),
+                                     x + (image + k) * xp.xn + (group * xp.ci + c) * xp.xc, p0,
+                                     pixels, run, panel_w + k * pixels * v * lanes + j * lanes,
+                                     v * lanes)
+                panel_w += depth * v * lanes
+            from_dy = (dy + image * plan.yn + (group * xp.co + k_first) * plan.yc
+                       + p0 // xp.col.n_out * plan.yh)
+            k0 = k_first
+            while k0 < k_last:
+                k1 = imin(k0 + POINT_FILTERS, k_last)
+                panel_w = w
+                for i in range(first, last):
+                    v0 = i * plan.n_v // plan.n_panels
+                    v = (i + 1) * plan.n_v // plan.n_panels - v0
+                    to, pitch = dw + v0 * lanes, xp.ci
+                    if (v0 + v) * lanes > xp.ci:    # whole vectors would reach into the next row
+                        to, pitch = sums, v * lanes
+                    k = k0
+                    while k < k1:
+                        m = ceil_div(k1 - k, ceil_div(k1 - k, FC_PANEL_M))
+                        panel(isa, m, v, depth, panel_w, v * lanes, from_dy, off, at + k - k0,
+                              zeros if image + p0 == 0 else <real*>NULL, to + k * pitch, pitch)
+                        k += m
+                    panel_w += depth * v * lanes
+                from_dy += (k1 - k0) * plan.yc
+                k0 = k1
+            p0 += pixels
+        image += images
+    if last == plan.n_panels and xp.ci % lanes:
+        v0 = (last - 1) * plan.n_v // plan.n_panels
+        v = plan.n_v - v0
+        for k in range(k_first, k_last):
+            memcpy(dw + k * xp.ci + v0 * lanes, sums + k * v * lanes,
+                   (xp.ci - v0 * lanes) * sizeof(real))
+
+
+cdef int point_gradient(const fc_isa* isa, const Plan* forward, const real* x, const real* dy,
+                        real* dw, int threads) except -1:
+    """The plan has the forward pass's axes, channels and strides."""
+    cdef PointPlan plan
+    cdef ptrdiff_t item, n_items
+    cdef uint64_t mode = fc_float_mode(), before
+    memset(&plan, 0, sizeof(PointPlan))
+    plan.x = forward[0]
+    plan.x.taps = 1
+    plan.yn, plan.yc, plan.yh, plan.yw = forward.on, forward.oc, forward.oh, forward.ow
+    plan_point(&plan, isa, sizeof(real), threads)
+    n_items = plan.x.groups * plan.n_pb * plan.n_kb
+    threads = <int>imin(threads, n_items)
+    cdef Workspace space = take_workspace(threads * plan.scratch)
+    cdef char* scratch = space.aligned()
+    with nogil:
+        if threads == 1:
+            for item in range(n_items):
+                point_block(isa, &plan, x, dy, dw, item, scratch)
+        else:
+            for item in prange(n_items, num_threads=threads, schedule="dynamic"):
+                before = fc_set_float_mode(mode)
+                point_block(isa, &plan, x, dy, dw, item, scratch + plan.scratch * threadid())
+                fc_set_float_mode(before)
+    give_workspace(space, threads)
+    return 0
