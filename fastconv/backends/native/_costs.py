@@ -25,8 +25,8 @@ FMA_LATENCY, FMA_PER_CYCLE, LOADS_PER_CYCLE = 4, 2, 2
 DEPTH, CALL = 256, 30
 # shares of its peak that a tile then reaches: stores, caches
 PANELS, LANES, ROWS, PATCHES = 0.95, 0.88, 0.80, 0.70
-# the same for the gradient with respect to the weight: panels, inner products
-PANELS_WEIGHT, DOT = 0.80, 0.82
+# the same for the gradient with respect to the weight: panels, those of 1x1 kernels, inner products
+PANELS_WEIGHT, POINTS, DOT = 0.80, 0.92, 0.82
 # cycles for a vector of grad_output that is read where it lies; what a row's last vector, of which
 # only a part counts, costs beyond a whole one
 READ, ROW_END = 1.5, 0.7
@@ -155,12 +155,34 @@ class _Job:
         share = ceil(flat / lanes) * lanes / max(flat, 1)
         height = max(1, min(self.K, tile["m"]))
         each = PATCH * ceil(flat / lanes) + PATCH_ROW * spec.P
+        moved = spec.N * spec.groups * self.depth * each
+        if self.op == "conv2d_weight":
+            # patches of each block of filters; grad_output's plane is one row
+            row = max(1, min(flat, DEPTH))
+            share = 1 + (ROW_END * lanes / row if row % lanes else 0)
+            moved = moved * ceil(self.K / 32) + READ * self.made / lanes
+            return Cost(self.flops * share, self.of_dots(1, row, ceil(row / lanes)), moved)
         rate = PATCHES * _tile(lanes, height, tile["v"], self.depth)
-        return Cost(self.flops * share, rate, spec.N * spec.groups * self.depth * each)
+        return Cost(self.flops * share, rate, moved)
+
+    def of_points(self):
+        """The weight gradient of a 1x1 kernel: channels in the lanes, tiles of filters."""
+        spec, lanes = self.spec, self.lanes
+        vectors = ceil(self.C / lanes)
+        pixels = spec.N * spec.P * spec.Q
+        rate = POINTS * _tile(
+            lanes, self.K / ceil(self.K / 6), min(vectors, self.tile["panel_v"]), pixels
+        )
+        moved = TRANSPOSE * pixels * spec.C
+        if not _is_plain(spec):
+            moved += self.staging * pixels * spec.C / lanes
+        return Cost(self.flops * vectors * lanes / self.C, rate, moved)
 
     def of_panels(self):
         """Filters in the lanes."""
         spec, lanes = self.spec, self.lanes
+        if self.op == "conv2d_weight" and (spec.R, spec.S) == (1, 1):
+            return self.of_points()
         vectors = ceil(self.K / lanes)
         wide = min(vectors, self.tile["panel_v"])
         flops = self.flops * vectors * lanes / self.K
