@@ -527,7 +527,8 @@ cdef int run_panels(const fc_isa* isa, const PanelPlan* plan, const real* x, con
 
 cdef enum:
     PIXELS_DEPTH = 256          # most pixels of a block
-    PANEL_SUM_BYTES = 262144    # sums of one item
+
+cdef ptrdiff_t panel_sum_bytes = fc_second_level() // 2     # sums of one item
 
 
 cdef struct PanelWeightPlan:
@@ -549,7 +550,7 @@ cdef void plan_panel_weight(PanelWeightPlan* plan, const fc_isa* isa, size_t ite
     """Blocks and scratch; plan.panels.x has its axes, strides and channels."""
     cdef PanelPlan* pp = &plan.panels
     cdef Plan* xp = &pp.x
-    cdef ptrdiff_t width, rows, most, wanted
+    cdef ptrdiff_t width, filters, most, wanted
     pp.panel_v = isa.f32.panel_v if item_size == 4 else isa.f64.panel_v
     width = pp.panel_v * xp.lanes
     xp.mode = ROWS
@@ -557,8 +558,13 @@ cdef void plan_panel_weight(PanelWeightPlan* plan, const fc_isa* isa, size_t ite
     xp.depth = xp.taps * xp.ci
     pp.n_v = ceil_div(xp.co, xp.lanes)
     pp.n_panels = ceil_div(pp.n_v, pp.panel_v)
-    pp.block = block_of(pp.n_panels, imax(1, 64 // width))
-    most = PANEL_SUM_BYTES // <ptrdiff_t>(xp.taps * pp.block * width * item_size)
+    # a block of filters stages the input again, one of channels transposes grad_output again
+    most = panel_sum_bytes // <ptrdiff_t>(imax(xp.taps, 1) * item_size)
+    filters = 64
+    while filters * filters < most * xp.row.step * xp.col.step:
+        filters *= 2
+    pp.block = block_of(pp.n_panels, imax(1, filters // width))
+    most //= pp.block * width
     most = imax(most, FC_PANEL_M)
     if threads > 1:
         wanted = ceil_div(4 * threads, xp.groups * ceil_div(pp.n_panels, pp.block))
@@ -666,15 +672,17 @@ cdef void panel_weight_block(const fc_isa* isa, const PanelWeightPlan* plan, con
     cdef ptrdiff_t first = item // xp.n_cb % pp.n_kb * pp.block
     cdef ptrdiff_t last = imin(first + pp.block, pp.n_panels), v_first = panel_start(pp, first)
     cdef ptrdiff_t image, block, p0, q0, rows, cols, p, q, i, v0, v, filters, c, t, k, j
+    cdef ptrdiff_t seen = 0, place
     cdef ptrdiff_t rest = xp.ci * xp.taps
     cdef const real* from_dy
     cdef real* to
     memset(sums, 0, plan.sum_size)
-    for c in range(channels):
-        for t in range(xp.taps):
-            k = t % xp.col.n_taps
-            at[c * xp.taps + t] = <int32_t>(t // xp.col.n_taps * pp.off_row + c * pp.off_chan + (
-                k * pp.off_col if pp.by_pixel else tap_col(xp, k)))
+    for t in range(xp.taps):
+        k = t % xp.col.n_taps
+        place = t // xp.col.n_taps * pp.off_row + (
+            k * pp.off_col if pp.by_pixel else tap_col(xp, k))
+        for c in range(channels):
+            at[c * xp.taps + t] = <int32_t>(place + c * pp.off_chan)
     for image in range(xp.images):
         for block in range(xp.n_pb * xp.n_qb):
             p0, q0 = block // xp.n_qb * xp.pb, block % xp.n_qb * xp.qb
@@ -684,9 +692,11 @@ cdef void panel_weight_block(const fc_isa* isa, const PanelWeightPlan* plan, con
                              rows, q0, xs)
             else:
                 stage(isa, xp, x, image, 1, group, c0, channels, p0, rows, q0, xs)
-            for p in range(rows):
-                for q in range(cols):
-                    off[p * cols + q] = <int32_t>(p * pp.at_row + q * pp.at_pixel)
+            if cols != seen:    # the table of fewer rows is the beginning of it
+                seen = cols
+                for p in range(xp.pb):
+                    for q in range(cols):
+                        off[p * cols + q] = <int32_t>(p * pp.at_row + q * pp.at_pixel)
             for i in range(first, last):
                 v0 = panel_start(pp, i)
                 v = panel_start(pp, i + 1) - v0
