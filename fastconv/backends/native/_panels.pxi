@@ -588,7 +588,8 @@ cdef void plan_panel_weight(PanelWeightPlan* plan, const fc_isa* isa, size_t ite
     plan.off_size = rounded(xp.n_vec * sizeof(int32_t))
     plan.sum_size = rounded(xp.cb * xp.taps * pp.block * width * item_size)
     xp.at_size = rounded(xp.cb * xp.taps * sizeof(int32_t))
-    plan.scratch = xp.x_size + plan.dy_size + plan.off_size + plan.sum_size + xp.at_size
+    plan.scratch = (xp.x_size + plan.dy_size + plan.off_size + plan.sum_size + xp.at_size
+                    + rounded(width * item_size))
 
 
 cdef void gather_panel(const fc_isa* isa, const PanelWeightPlan* plan, ptrdiff_t v,
@@ -621,20 +622,26 @@ cdef void gather_panel(const fc_isa* isa, const PanelWeightPlan* plan, ptrdiff_t
                         if l < here else 0)
 
 
+cdef inline bint few_channels(const Plan* xp, ptrdiff_t channels) noexcept nogil:
+    """Whether a tile's rows are any taps, [channel][tap], rather than channels of one tap."""
+    return channels < FC_PANEL_M and xp.taps > 1
+
+
 cdef void panel_weight_tiles(const fc_isa* isa, const PanelWeightPlan* plan, ptrdiff_t v,
                              ptrdiff_t channels, ptrdiff_t p0, ptrdiff_t rows, ptrdiff_t cols,
                              const real* dy, const real* xs, const int32_t* off,
-                             const int32_t* at, real* sums) noexcept nogil:
-    """Adds a block of pixels to one panel's sums [channel][row tap][column tap][filter]."""
+                             const int32_t* at, const real* start, real* sums) noexcept nogil:
+    """Adds a block of pixels to one panel's sums [channel][row tap][column tap][filter].
+
+    Where `start` is given, a panel's row of zeros, the block is the first.
+    """
     cdef const Plan* xp = &plan.panels.x
-    cdef ptrdiff_t width = v * xp.lanes, t, r, first, end, c, m, i, taps = xp.taps
-    cdef int32_t place[FC_PANEL_M]
-    if channels < FC_PANEL_M and taps > 1:
-        panel_run(isa, xp.lanes, v, 0, channels * taps, rows * cols, dy, xs, off, at,
-                  <const real*>NULL, sums, <const char*>NULL, 0)
+    cdef ptrdiff_t width = v * xp.lanes, t = 0, r, first, end, stop, c, m, taps = xp.taps
+    if few_channels(xp, channels):
+        panel_run(isa, xp.lanes, v, 0, channels * taps, rows * cols, dy, xs, off, at, start, sums,
+                  <const char*>NULL, 0)
         return
-    for t in range(taps):
-        r = t // xp.col.n_taps
+    for r in range(xp.row.n_taps):
         first, end = 0, rows
         while first < end and (first_tap(&xp.row, p0 + first) > r
                                or end_tap(&xp.row, p0 + first) <= r):
@@ -642,17 +649,19 @@ cdef void panel_weight_tiles(const fc_isa* isa, const PanelWeightPlan* plan, ptr
         while end > first and (first_tap(&xp.row, p0 + end - 1) > r
                                or end_tap(&xp.row, p0 + end - 1) <= r):
             end -= 1
-        if first == end:
+        if first == end and start == NULL:
+            t += xp.col.n_taps
             continue
-        c = 0
-        while c < channels:
-            m = ceil_div(channels - c, ceil_div(channels - c, FC_PANEL_M))
-            for i in range(m):
-                place[i] = at[(c + i) * taps + t]
-            panel(isa, m, v, (end - first) * cols, dy + first * cols * width, width, xs,
-                  off + first * cols, place, <const real*>NULL, sums + (c * taps + t) * width,
-                  taps * width)
-            c += m
+        stop = t + xp.col.n_taps
+        while t < stop:
+            c = 0
+            while c < channels:
+                m = ceil_div(channels - c, ceil_div(channels - c, FC_PANEL_M))
+                panel(isa, m, v, (end - first) * cols, dy + first * cols * width, width, xs,
+                      off + first * cols, at + t * channels + c, start,
+                      sums + (c * taps + t) * width, taps * width)
+                c += m
+            t += 1
 
 
 cdef void panel_weight_block(const fc_isa* isa, const PanelWeightPlan* plan, const real* x,
@@ -667,22 +676,27 @@ cdef void panel_weight_block(const fc_isa* isa, const PanelWeightPlan* plan, con
     cdef int32_t* off = <int32_t*>(scratch + xp.x_size + plan.dy_size + plan.sum_size)
     cdef int32_t* at = <int32_t*>(scratch + xp.x_size + plan.dy_size + plan.sum_size
                                   + plan.off_size)
+    cdef real* zeros = <real*>(scratch + plan.scratch - rounded(
+        pp.panel_v * xp.lanes * sizeof(real)))
     cdef ptrdiff_t group = item // (xp.n_cb * pp.n_kb), lanes = xp.lanes
     cdef ptrdiff_t c0 = item % xp.n_cb * xp.cb, channels = imin(xp.cb, xp.ci - c0)
     cdef ptrdiff_t first = item // xp.n_cb % pp.n_kb * pp.block
     cdef ptrdiff_t last = imin(first + pp.block, pp.n_panels), v_first = panel_start(pp, first)
     cdef ptrdiff_t image, block, p0, q0, rows, cols, p, q, i, v0, v, filters, c, t, k, j
     cdef ptrdiff_t seen = 0, place
+    cdef bint few = few_channels(xp, channels)
     cdef ptrdiff_t rest = xp.ci * xp.taps
     cdef const real* from_dy
     cdef real* to
-    memset(sums, 0, plan.sum_size)
+    if xp.images * xp.n_pb * xp.n_qb == 0:
+        memset(sums, 0, plan.sum_size)
+    memset(zeros, 0, pp.panel_v * lanes * sizeof(real))
     for t in range(xp.taps):
         k = t % xp.col.n_taps
         place = t // xp.col.n_taps * pp.off_row + (
             k * pp.off_col if pp.by_pixel else tap_col(xp, k))
         for c in range(channels):
-            at[c * xp.taps + t] = <int32_t>(place + c * pp.off_chan)
+            at[c * xp.taps + t if few else t * channels + c] = <int32_t>(place + c * pp.off_chan)
     for image in range(xp.images):
         for block in range(xp.n_pb * xp.n_qb):
             p0, q0 = block // xp.n_qb * xp.pb, block % xp.n_qb * xp.qb
@@ -705,6 +719,7 @@ cdef void panel_weight_block(const fc_isa* isa, const PanelWeightPlan* plan, con
                 gather_panel(isa, plan, v, imin(v * lanes, xp.co - v0 * lanes), rows, cols,
                              from_dy, ys)
                 panel_weight_tiles(isa, plan, v, channels, p0, rows, cols, ys, xs, off, at,
+                                   zeros if image + block == 0 else <real*>NULL,
                                    sums + (v0 - v_first) * lanes * channels * xp.taps)
     for i in range(first, last):
         v0 = panel_start(pp, i)
