@@ -75,10 +75,15 @@ cdef extern from *:
       for (p += -(uintptr_t)p % 4096; p < end; p += 4096)
         for (int line = 0; line < 4; ++line) __builtin_prefetch(p + 64 * line, 0, 2);
     }
+    /* all lines of a small plane; none where it lies backwards */
+    static inline void fc_fetch(const char *p, ptrdiff_t bytes) {
+      for (const char *end = p + bytes; p < end; p += 64) __builtin_prefetch(p, 0, 2);
+    }
     """
     ptrdiff_t fc_first_level() nogil
     ptrdiff_t fc_second_level() nogil
     void fc_open_pages(const char*, ptrdiff_t) nogil
+    void fc_fetch(const char*, ptrdiff_t) nogil
 
 ctypedef fused real:
     float
@@ -1358,6 +1363,11 @@ cdef void weight_images(const fc_isa* isa, const WeightPlan* plan, const real* x
     cdef const real* dy_k
     cdef real* acc_tile
     cdef int images = 1
+    # staged rows that are the input's: transposed together, for rows may be shorter than a vector
+    cdef bint whole_rows = (xp.mode == LANES and not xp.from_lanes and not xp.row_side.by_tap
+                            and not xp.col_side.by_tap and xp.n_qb == 1 and xp.col.start == 0
+                            and xp.col_side.length == xp.col.n_in and xp.xw == 1
+                            and xp.xh == xp.col.n_in)
 
     j = 0
     for c in range(channels):
@@ -1390,7 +1400,15 @@ cdef void weight_images(const fc_isa* isa, const WeightPlan* plan, const real* x
             else:
                 rows = imin(xp.pb, xp.row.n_out - p0)
                 cols = imin(xp.qb, xp.col.n_out - q0)
-                stage(isa, xp, x, image, images, group, c0, channels, p0, rows, q0, xs)
+                r = xp.row.start + p0 * xp.row.step
+                n = (rows - 1) * xp.row.step + (xp.row.n_taps - 1) * xp.row.tap_step + 1
+                if whole_rows and r >= 0 and r + n <= xp.row.n_in:
+                    for c in range(channels):
+                        gather_lanes(isa, n * xp.col.n_in, images,
+                                     x + image * xp.xn + (group * xp.ci + c0 + c) * xp.xc
+                                     + r * xp.xh, xp.xn, xs + c * xp.chan)
+                else:
+                    stage(isa, xp, x, image, images, group, c0, channels, p0, rows, q0, xs)
                 b_row = xp.out_row
                 b_step = xp.pixel if xp.mode == LANES else lanes
             n = cols * lanes if xp.mode == LANES else cols
