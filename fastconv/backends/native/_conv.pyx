@@ -663,6 +663,11 @@ cdef void pack_block(const fc_isa* isa, const Plan* plan, const Columns* part, i
                      ptrdiff_t pitch) noexcept nogil:
     """Weights of m filters and a block of channels; w is the first of them."""
     cdef ptrdiff_t c
+    if plan.w_plane == 1 and plan.w_m == 1:     # neighbours already
+        for c in range(channels):
+            fc_copy_row(to + c * pitch, w + c * plan.w_c, m * sizeof(real))
+            memset(to + c * pitch + m, 0, (pitch - m) * sizeof(real))
+        return
     if plan.w_c == plan.w_plane:
         pack(isa, m, channels * plan.w_plane, w, plan.w_m, slot, to, pitch)
         return
@@ -1284,14 +1289,27 @@ cdef int correlate_input(const fc_isa* isa, const Geometry* g, const real* dy, c
             plan.w_m = g.kernel_h * g.kernel_w
             plan.w_c = plan.co * plan.w_m
             plan.w_group = plan.ci * plan.w_c
-            if plan.row.n_taps == 0 or plan.col.n_taps == 0:  # no tap reaches: zero
-                plan.row.n_taps = plan.col.n_taps = 0
             if plan.row.n_out <= 0 or plan.col.n_out <= 0:
+                continue
+            if plan.row.n_taps == 0 or plan.col.n_taps == 0:  # no tap reaches
+                clear(&plan, dx)
                 continue
             flatten_planes(&plan)
             run_correlation(isa, &plan, dy, w, <const char*>NULL, <const real*>NULL, dx, form,
                             threads)
     return 0
+
+
+cdef void clear(const Plan* plan, real* out) noexcept nogil:
+    """Zeros for all outputs."""
+    cdef ptrdiff_t image, k, p, q, step = plan.col.out_step * plan.ow
+    cdef real* row
+    for image in range(plan.images):
+        for k in range(plan.groups * plan.co):
+            for p in range(plan.row.n_out):
+                row = out + place_of(plan, image, k, p, 0)
+                for q in range(plan.col.n_out):
+                    row[q * step] = 0
 
 
 cdef void set_strides(Plan* plan, const ptrdiff_t* xs, const ptrdiff_t* os) noexcept nogil:
