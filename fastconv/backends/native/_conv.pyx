@@ -1597,8 +1597,6 @@ cdef int weight_gradient(const fc_isa* isa, const Geometry* g, const real* x, co
         forward = forward_plan(isa, g, sizeof(real))
         set_strides(&forward, xs, ys)
         flatten_planes(&forward)
-        if is_point(&forward):
-            return point_gradient(isa, &forward, x, dy, dw, threads)
         return panel_weight_gradient(isa, &forward, x, dy, dw, threads)
     plan_weight(&plan, isa, g, xs, ys, form, False, sizeof(real), threads)
     threads = <int>imin(threads, imax(plan.n_items, 1))

@@ -732,34 +732,6 @@ cdef void panel_weight_block(const fc_isa* isa, const PanelWeightPlan* plan, con
                           v * lanes, to + j * lanes * rest, rest)
 
 
-cdef int panel_weight_gradient(const fc_isa* isa, const Plan* forward, const real* x,
-                               const real* dy, real* dw, int threads) except -1:
-    """The plan has the forward pass's axes, channels and strides."""
-    cdef PanelWeightPlan plan
-    cdef ptrdiff_t item, n_items
-    cdef uint64_t mode = fc_float_mode(), before
-    memset(&plan, 0, sizeof(PanelWeightPlan))
-    plan.panels.x = forward[0]
-    plan.yn, plan.yc, plan.yh, plan.yw = forward.on, forward.oc, forward.oh, forward.ow
-    plan_panel_weight(&plan, isa, sizeof(real), threads)
-    n_items = plan.panels.x.groups * plan.panels.x.n_cb * plan.panels.n_kb
-    threads = <int>imin(threads, n_items)
-    cdef Workspace space = take_workspace(threads * plan.scratch)
-    cdef char* scratch = space.aligned()
-    with nogil:
-        if threads == 1:
-            for item in range(n_items):
-                panel_weight_block(isa, &plan, x, dy, dw, item, scratch)
-        else:
-            for item in prange(n_items, num_threads=threads, schedule="dynamic"):
-                before = fc_set_float_mode(mode)
-                panel_weight_block(isa, &plan, x, dy, dw, item,
-                                   scratch + plan.scratch * threadid())
-                fc_set_float_mode(before)
-    give_workspace(space, threads)
-    return 0
-
-
 # --- the same of 1x1 kernels ---
 #
 # dw[k][c] sums over pixels of grad_output[k] times input[c].  With channels in the lanes the tiles of
@@ -773,7 +745,7 @@ cdef enum:
 
 cdef struct PointPlan:
     Plan x
-    ptrdiff_t yn, yc, yh, yw            # grad_output
+    ptrdiff_t yn, yc, yh                # grad_output
     ptrdiff_t plane, images, pixels     # pixels of an image; images and pixels of a block
     ptrdiff_t n_v, n_panels, panel_v    # vectors of channels, panels of them
     ptrdiff_t n_pb, n_kb                # blocks of panels, of filters
@@ -793,6 +765,7 @@ cdef void plan_point(PointPlan* plan, const fc_isa* isa, size_t item_size,
     """Blocks and scratch; plan.x has its axes, strides and channels."""
     cdef Plan* xp = &plan.x
     cdef ptrdiff_t width, wanted
+    xp.taps = 1
     plan.panel_v = isa.f32.panel_v if item_size == 4 else isa.f64.panel_v
     width = plan.panel_v * xp.lanes
     plan.n_v = ceil_div(xp.ci, xp.lanes)
@@ -819,24 +792,12 @@ cdef void gather_point(const fc_isa* isa, const PointPlan* plan, int channels, c
                        ptrdiff_t width) noexcept nogil:
     """The pixels from `first` on of a vector of channels, x the first of them, as [pixel][channel]."""
     cdef const Plan* xp = &plan.x
-    cdef ptrdiff_t c, p, q, y, done, here
+    cdef ptrdiff_t c
     if is_long_row(xp):
         gather_apart(isa, pixels, channels, x + first, xp.xc, to, width)
         return
     for c in range(channels):
-        p, q, done = first // xp.col.n_out, first % xp.col.n_out, 0
-        while done < pixels:
-            here = imin(pixels - done, xp.col.n_out - q)
-            y = xp.row.start + p * xp.row.step
-            if y < 0 or y >= xp.row.n_in:
-                memset(run + c * pixels + done, 0, here * sizeof(real))
-            else:
-                stage_run(isa, x + c * xp.xc + y * xp.xh, xp.xw, xp.col.n_in,
-                          xp.col.start + q * xp.col.step, xp.col.step, here,
-                          run + c * pixels + done)
-            done += here
-            p += 1
-            q = 0
+        patch_run(isa, xp, x + c * xp.xc, 0, 0, first, pixels, run + c * pixels)
     gather_apart(isa, pixels, channels, run, pixels, to, width)
 
 
@@ -919,29 +880,46 @@ cdef void point_block(const fc_isa* isa, const PointPlan* plan, const real* x, c
                    (xp.ci - v0 * lanes) * sizeof(real))
 
 
-cdef int point_gradient(const fc_isa* isa, const Plan* forward, const real* x, const real* dy,
-                        real* dw, int threads) except -1:
+cdef inline void panel_weight_item(const fc_isa* isa, const PanelWeightPlan* plan,
+                                   const PointPlan* points, const real* x, const real* dy,
+                                   real* dw, ptrdiff_t item, char* scratch) noexcept nogil:
+    if points.scratch:
+        point_block(isa, points, x, dy, dw, item, scratch)
+    else:
+        panel_weight_block(isa, plan, x, dy, dw, item, scratch)
+
+
+cdef int panel_weight_gradient(const fc_isa* isa, const Plan* forward, const real* x,
+                               const real* dy, real* dw, int threads) except -1:
     """The plan has the forward pass's axes, channels and strides."""
-    cdef PointPlan plan
+    cdef PanelWeightPlan plan
+    cdef PointPlan points
     cdef ptrdiff_t item, n_items
+    cdef size_t each
     cdef uint64_t mode = fc_float_mode(), before
-    memset(&plan, 0, sizeof(PointPlan))
-    plan.x = forward[0]
-    plan.x.taps = 1
+    memset(&plan, 0, sizeof(PanelWeightPlan))
+    memset(&points, 0, sizeof(PointPlan))
+    plan.panels.x = points.x = forward[0]
     plan.yn, plan.yc, plan.yh, plan.yw = forward.on, forward.oc, forward.oh, forward.ow
-    plan_point(&plan, isa, sizeof(real), threads)
-    n_items = plan.x.groups * plan.n_pb * plan.n_kb
+    points.yn, points.yc, points.yh = forward.on, forward.oc, forward.oh
+    if is_point(forward):
+        plan_point(&points, isa, sizeof(real), threads)
+        n_items, each = forward.groups * points.n_pb * points.n_kb, points.scratch
+    else:
+        plan_panel_weight(&plan, isa, sizeof(real), threads)
+        n_items, each = forward.groups * plan.panels.x.n_cb * plan.panels.n_kb, plan.scratch
     threads = <int>imin(threads, n_items)
-    cdef Workspace space = take_workspace(threads * plan.scratch)
+    cdef Workspace space = take_workspace(threads * each)
     cdef char* scratch = space.aligned()
     with nogil:
         if threads == 1:
             for item in range(n_items):
-                point_block(isa, &plan, x, dy, dw, item, scratch)
+                panel_weight_item(isa, &plan, &points, x, dy, dw, item, scratch)
         else:
             for item in prange(n_items, num_threads=threads, schedule="dynamic"):
                 before = fc_set_float_mode(mode)
-                point_block(isa, &plan, x, dy, dw, item, scratch + plan.scratch * threadid())
+                panel_weight_item(isa, &plan, &points, x, dy, dw, item,
+                                  scratch + each * threadid())
                 fc_set_float_mode(before)
     give_workspace(space, threads)
     return 0
