@@ -9,6 +9,9 @@
  * Nothing may alias.
  */
 FC_KERNEL void FN(fc_pack) FC_PACK_ARGS(FC_T) {
+  ptrdiff_t first = 0, end = n; /* the residues of a stride read few of a kernel's weights each */
+  while (end > 0 && slot[end - 1] < 0) --end;
+  while (first < end && slot[first] < 0) ++first;
   for (ptrdiff_t i = 0; i < y_pitch; i += VL) {
     const int width = y_pitch - i < VL ? (int)(y_pitch - i) : VL;
     const int rows = m - i < 0 ? 0 : m - i < VL ? (int)(m - i) : VL;
@@ -16,7 +19,8 @@ FC_KERNEL void FN(fc_pack) FC_PACK_ARGS(FC_T) {
       if (slot[0] >= 0) store_n(y + slot[0] * y_pitch + i, width, load_n(w + i, rows, (vec){0}));
       continue;
     }
-    for (ptrdiff_t j = 0; j < n; j += VL) {
+    for (ptrdiff_t j = first; j < end; j += VL) {
+      if (n - j < VL && n >= VL) j = n - VL; /* some twice, all vectors whole */
       const int here = n - j < VL ? (int)(n - j) : VL;
       vec row[VL];
       if (FC_LIKELY(rows == VL && here == VL)) {

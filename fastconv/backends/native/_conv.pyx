@@ -75,10 +75,15 @@ cdef extern from *:
       for (p += -(uintptr_t)p % 4096; p < end; p += 4096)
         for (int line = 0; line < 4; ++line) __builtin_prefetch(p + 64 * line, 0, 2);
     }
+    /* all lines of a small plane; none where it lies backwards */
+    static inline void fc_fetch(const char *p, ptrdiff_t bytes) {
+      for (const char *end = p + bytes; p < end; p += 64) __builtin_prefetch(p, 0, 2);
+    }
     """
     ptrdiff_t fc_first_level() nogil
     ptrdiff_t fc_second_level() nogil
     void fc_open_pages(const char*, ptrdiff_t) nogil
+    void fc_fetch(const char*, ptrdiff_t) nogil
 
 ctypedef fused real:
     float
@@ -635,6 +640,11 @@ cdef void pack_block(const fc_isa* isa, const Plan* plan, const Columns* part, i
                      ptrdiff_t pitch) noexcept nogil:
     """Weights of m filters and a block of channels; w is the first of them."""
     cdef ptrdiff_t c
+    if plan.w_plane == 1 and plan.w_m == 1:     # neighbours already
+        for c in range(channels):
+            fc_copy_row(to + c * pitch, w + c * plan.w_c, m * sizeof(real))
+            memset(to + c * pitch + m, 0, (pitch - m) * sizeof(real))
+        return
     if plan.w_c == plan.w_plane:
         pack(isa, m, channels * plan.w_plane, w, plan.w_m, slot, to, pitch)
         return
@@ -1226,14 +1236,27 @@ cdef int correlate_input(const fc_isa* isa, const Geometry* g, const real* dy, c
             plan.w_m = g.kernel_h * g.kernel_w
             plan.w_c = plan.co * plan.w_m
             plan.w_group = plan.ci * plan.w_c
-            if plan.row.n_taps == 0 or plan.col.n_taps == 0:  # no tap reaches: zero
-                plan.row.n_taps = plan.col.n_taps = 0
             if plan.row.n_out <= 0 or plan.col.n_out <= 0:
+                continue
+            if plan.row.n_taps == 0 or plan.col.n_taps == 0:  # no tap reaches
+                clear(&plan, dx)
                 continue
             flatten_planes(&plan)
             run_correlation(isa, &plan, dy, w, <const char*>NULL, <const real*>NULL, dx, form,
                             threads)
     return 0
+
+
+cdef void clear(const Plan* plan, real* out) noexcept nogil:
+    """Zeros for all outputs."""
+    cdef ptrdiff_t image, k, p, q, step = plan.col.out_step * plan.ow
+    cdef real* row
+    for image in range(plan.images):
+        for k in range(plan.groups * plan.co):
+            for p in range(plan.row.n_out):
+                row = out + place_of(plan, image, k, p, 0)
+                for q in range(plan.col.n_out):
+                    row[q * step] = 0
 
 
 cdef void set_strides(Plan* plan, const ptrdiff_t* xs, const ptrdiff_t* os) noexcept nogil:
@@ -1305,6 +1328,11 @@ cdef void weight_images(const fc_isa* isa, const WeightPlan* plan, const real* x
     cdef const real* dy_k
     cdef real* acc_tile
     cdef int images = 1
+    # staged rows that are the input's: transposed together, for rows may be shorter than a vector
+    cdef bint whole_rows = (xp.mode == LANES and not xp.from_lanes and not xp.row_side.by_tap
+                            and not xp.col_side.by_tap and xp.n_qb == 1 and xp.col.start == 0
+                            and xp.col_side.length == xp.col.n_in and xp.xw == 1
+                            and xp.xh == xp.col.n_in)
 
     j = 0
     for c in range(channels):
@@ -1337,7 +1365,15 @@ cdef void weight_images(const fc_isa* isa, const WeightPlan* plan, const real* x
             else:
                 rows = imin(xp.pb, xp.row.n_out - p0)
                 cols = imin(xp.qb, xp.col.n_out - q0)
-                stage(isa, xp, x, image, images, group, c0, channels, p0, rows, q0, xs)
+                r = xp.row.start + p0 * xp.row.step
+                n = (rows - 1) * xp.row.step + (xp.row.n_taps - 1) * xp.row.tap_step + 1
+                if whole_rows and r >= 0 and r + n <= xp.row.n_in:
+                    for c in range(channels):
+                        gather_lanes(isa, n * xp.col.n_in, images,
+                                     x + image * xp.xn + (group * xp.ci + c0 + c) * xp.xc
+                                     + r * xp.xh, xp.xn, xs + c * xp.chan)
+                else:
+                    stage(isa, xp, x, image, images, group, c0, channels, p0, rows, q0, xs)
                 b_row = xp.out_row
                 b_step = xp.pixel if xp.mode == LANES else lanes
             n = cols * lanes if xp.mode == LANES else cols

@@ -27,8 +27,8 @@ DEPTH, CALL = 256, 30
 PANELS, LANES, ROWS, PATCHES = 0.95, 0.88, 0.80, 0.96
 # and panels whose tiles' pixels are staged one behind the other
 PANELS_IN_ORDER = 1.0
-# the same for the gradient with respect to the weight: panels, inner products
-PANELS_WEIGHT, DOT = 0.80, 0.82
+# the same for the gradient with respect to the weight: panels, those of 1x1 kernels, inner products
+PANELS_WEIGHT, POINTS, DOT = 0.80, 0.92, 0.82
 # cycles for a vector of grad_output that is read where it lies; what a row's last vector, of which
 # only a part counts, costs beyond a whole one
 READ, ROW_END = 1.5, 0.7
@@ -160,13 +160,15 @@ class _Job:
         flat = spec.P * spec.Q
         vectors = max(1, ceil(flat / lanes))
         each = PATCH * vectors + PATCH_ROW * spec.P
-        if _is_plain(spec):
+        if _is_plain(spec) and self.op != "conv2d_weight":
             each = STAGE_FAR * vectors
         staged = spec.N * spec.groups * self.depth * each
         if self.op == "conv2d_weight":
-            share = vectors * lanes / max(flat, 1)
-            rate = DOT * _tile(lanes, max(1, min(self.K, tile["dot_m"])), tile["dot_v"], self.depth)
-            return Cost(self.flops * share, rate, staged)
+            # patches of each block of filters; grad_output's plane is one row
+            row = max(1, min(flat, DEPTH))
+            share = 1 + (ROW_END * lanes / row if row % lanes else 0)
+            moved = staged * ceil(self.K / 32) + READ * self.made / lanes
+            return Cost(self.flops * share, self.of_dots(1, row, ceil(row / lanes)), moved)
         # groups of as many vectors as a tile is wide, and one of the rest
         wide = tile["panel_v"]
         groups = [wide] * (vectors // wide) + [vectors % wide] * (vectors % wide > 0)
@@ -180,9 +182,24 @@ class _Job:
             moved += PACK_AT_ONCE * self.K * spec.groups * self.depth  # turned
         return Cost(flops, rate, moved)
 
+    def of_points(self):
+        """The weight gradient of a 1x1 kernel: channels in the lanes, tiles of filters."""
+        spec, lanes = self.spec, self.lanes
+        vectors = ceil(self.C / lanes)
+        pixels = spec.N * spec.P * spec.Q
+        rate = POINTS * _tile(
+            lanes, self.K / ceil(self.K / 6), min(vectors, self.tile["panel_v"]), pixels
+        )
+        moved = TRANSPOSE * pixels * spec.C
+        if not _is_plain(spec):
+            moved += self.staging * pixels * spec.C / lanes
+        return Cost(self.flops * vectors * lanes / self.C, rate, moved)
+
     def of_panels(self):
         """Filters in the lanes."""
         spec, lanes = self.spec, self.lanes
+        if self.op == "conv2d_weight" and (spec.R, spec.S) == (1, 1):
+            return self.of_points()
         vectors = ceil(self.K / lanes)
         wide = min(vectors, self.tile["panel_v"])
         flops = self.flops * vectors * lanes / self.K

@@ -724,6 +724,11 @@ cdef void plane_weight_part(const fc_isa* isa, const PlaneWeightPlan* plan, cons
         turn = block // xp.n_pb % xp.turns
         p0 = block % xp.n_pb * xp.pb
         block += 1
+        if xp.n_pb * xp.turns == 1 and block < end_block:   # too short for a processor to fetch ahead
+            fc_fetch(<const char*>(x + block * xp.xn + c * xp.xc),
+                     imin(xp.height * xp.xh * <ptrdiff_t>sizeof(real), PLANE_BYTES))
+            fc_fetch(<const char*>(dy + block * plan.yn + c * xp.filters * plan.yc),
+                     imin(xp.out_h * plan.yh * <ptrdiff_t>sizeof(real), PLANE_BYTES))
         rows = imin(xp.pb, ceil_div(xp.out_h - turn, xp.turns) - p0)
         if rows <= 0:
             continue
