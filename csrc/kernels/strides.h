@@ -1,37 +1,60 @@
-/* Rows split into the phases of a stride.
+/* Rows split into the phases of a stride, with zeros beside their pixels.
  *
- *   y[i][f][j] = x[i][j * stride + f]     i < rows, f < stride, j < n / stride rounded up to a vector;
- *                                         zero where there is no such pixel
+ *   y[i][f][j] = x[i][first + j * stride + f]     i < rows, f < stride, j < length;
+ *                                                 zero where there is no such pixel
  *
- *   x  [rows] x_row apart, of n pixels      y  [rows][stride][phase]; the rest of a phase stays
+ *   x  [rows] x_row apart, of n pixels      y  [rows][stride][phase], and VL - 1 more
  *
- * Stores are aligned where y is and phase is a whole number of vectors.
+ * Vectors are whole and begin before `length`: behind it VL - 1 elements may be overwritten, none where
+ * first is 0 and length a whole number of vectors.
  */
-FC_KERNEL void FN(fc_split_rows) FC_SPLIT_ROWS_ARGS(FC_T) {
-  const ptrdiff_t length = (n + stride - 1) / stride;
-  for (ptrdiff_t i = 0; i < rows; ++i, x += x_row, y += stride * phase) {
-    ptrdiff_t j = 0;
-    if (stride == 1) {
-      for (; j + VL <= n; j += VL) store(y + j, load(x + j));
-      if (j < n) store(y + j, load_n(x + j, (int)(n - j), (vec){0}));
-    } else if (stride == 2) {
-      vec a, b;
-      for (; 2 * (j + VL) <= n; j += VL) {
-        a = load(x + 2 * j), b = load(x + 2 * j + VL);
-        store(y + j, evens(a, b));
-        store(y + phase + j, odds(a, b));
-      }
-      if (2 * j < n) {
-        FN(fc_load_pairs)(x + 2 * j, (int)(n - 2 * j), &a, &b);
-        store(y + j, evens(a, b));
-        store(y + phase + j, odds(a, b));
-      }
-    } else {
-      for (; j < (length + VL - 1) / VL * VL; ++j)
-        for (ptrdiff_t f = 0; f < stride; ++f)
-          y[f * phase + j] = j * stride + f < n ? x[j * stride + f] : 0;
-    }
+
+/* How many of a phase's places, from position `at` on, come before position p. */
+FC_INLINE ptrdiff_t FN(fc_places)(ptrdiff_t p, ptrdiff_t at, ptrdiff_t stride, ptrdiff_t length) {
+  const ptrdiff_t n = (p - at + stride - 1) / stride;
+  return p <= at ? 0 : n < length ? n : length;
+}
+
+FC_INLINE void FN(fc_split_of)(ptrdiff_t rows, ptrdiff_t n, ptrdiff_t first, ptrdiff_t length,
+                               const ptrdiff_t stride, const FC_T *x, ptrdiff_t x_row, FC_T *y,
+                               ptrdiff_t phase) {
+  ptrdiff_t begin[2], end[2]; /* of a phase: the places that have pixels */
+  for (ptrdiff_t f = 0; f < stride; ++f) {
+    begin[f] = FN(fc_places)(0, first + f, stride, length);
+    end[f] = FN(fc_places)(n, first + f, stride, length);
   }
+  const vec zero = held((vec){0}); /* GCC would make the stores calls of memset */
+  for (ptrdiff_t i = 0; i < rows * stride; ++i, y += phase) {
+    const ptrdiff_t f = i % stride, to = end[f];
+    const FC_T *const x_i = x + i / stride * x_row + first + f;
+    ptrdiff_t j = 0;
+    for (; j < begin[f]; j += VL) store(y + j, zero);
+    j = begin[f];
+    if (stride == 1) {
+      for (; to - j >= VL; j += VL) store(y + j, load(x_i + j));
+      if (j < to) store(y + j, load_first(x_i + j, (int)(to - j))), j += VL;
+    } else {
+      for (; to - j > VL; j += VL) store(y + j, evens(load(x_i + 2 * j), load(x_i + 2 * j + VL)));
+      if (j < to) {
+        vec a, b;
+        FN(fc_load_pairs)(x_i + 2 * j, FN(fc_pair_pixels)(to - j), &a, &b);
+        store(y + j, evens(a, b)), j += VL;
+      }
+    }
+    for (; j < length; j += VL) store(y + j, zero);
+  }
+}
+
+FC_KERNEL void FN(fc_split_rows) FC_SPLIT_ROWS_ARGS(FC_T) {
+  if (stride == 1)
+    FN(fc_split_of)(rows, n, first, length, 1, x, x_row, y, phase);
+  else if (stride == 2)
+    FN(fc_split_of)(rows, n, first, length, 2, x, x_row, y, phase);
+  else
+    for (ptrdiff_t i = 0; i < rows; ++i, x += x_row)
+      for (ptrdiff_t f = 0; f < stride; ++f, y += phase)
+        for (ptrdiff_t j = 0, at = first + f; j < length; ++j, at += stride)
+          y[j] = at >= 0 && at < n ? x[at] : 0;
 }
 
 /* A row out of the phases of a stride: what split_rows takes apart.
