@@ -3,45 +3,50 @@
  *   y[i][f][j] = x[i][first + j * stride + f]     i < rows, f < stride, j < length;
  *                                                 zero where there is no such pixel
  *
- *   x  [rows] x_row apart, of n pixels      y  [rows][stride][phase], and VL - 1 more
+ *   x  [rows] x_row apart, of n pixels      y  [rows][stride][phase], and VL more
  *
- * Vectors are whole and begin before `length`: behind it VL - 1 elements may be overwritten, none where
- * first is 0 and length a whole number of vectors.
+ * Vectors are whole: behind `length` VL elements may be overwritten, none where first is 0 and length
+ * a whole number of vectors.
  */
-
-/* How many of a phase's places, from position `at` on, come before position p. */
-FC_INLINE ptrdiff_t FN(fc_places)(ptrdiff_t p, ptrdiff_t at, ptrdiff_t stride, ptrdiff_t length) {
-  const ptrdiff_t n = (p - at + stride - 1) / stride;
-  return p <= at ? 0 : n < length ? n : length;
-}
-
 FC_INLINE void FN(fc_split_of)(ptrdiff_t rows, ptrdiff_t n, ptrdiff_t first, ptrdiff_t length,
                                const ptrdiff_t stride, const FC_T *x, ptrdiff_t x_row, FC_T *y,
                                ptrdiff_t phase) {
-  ptrdiff_t begin[2], end[2]; /* of a phase: the places that have pixels */
-  for (ptrdiff_t f = 0; f < stride; ++f) {
-    begin[f] = FN(fc_places)(0, first + f, stride, length);
-    end[f] = FN(fc_places)(n, first + f, stride, length);
-  }
+  const ptrdiff_t stop = first + stride * length;
+  ptrdiff_t lead = first < 0 ? -first : 0, pixels = (stop < n ? stop : n) - (first + lead);
+  if (pixels <= 0) lead = stride * length, pixels = 0;
   const vec zero = held((vec){0}); /* GCC would make the stores calls of memset */
-  for (ptrdiff_t i = 0; i < rows * stride; ++i, y += phase) {
-    const ptrdiff_t f = i % stride, to = end[f];
-    const FC_T *const x_i = x + i / stride * x_row + first + f;
-    ptrdiff_t j = 0;
-    for (; j < begin[f]; j += VL) store(y + j, zero);
-    j = begin[f];
+  const ptrdiff_t tail = pixels % (stride * VL), whole = pixels - tail;
+  const ptrdiff_t filled = whole / stride + (tail ? VL : 0); /* of a phase, with the tail's zeros */
+  x += first + lead;
+  for (ptrdiff_t i = 0; i < rows; ++i, x += x_row, y += stride * phase) {
+    /* What a vector spills is zero or written after it: hence zeros first, and tails before the rest
+     * where a phase follows. */
+    for (ptrdiff_t f = lead || filled < length ? 0 : stride; f < stride; ++f) {
+      const ptrdiff_t begin = (lead + stride - 1 - f) / stride;
+      FC_T *const y_f = y + f * phase;
+      for (ptrdiff_t j = 0; j < begin; j += VL) store(y_f + j, zero);
+      for (ptrdiff_t j = begin + filled; j < length; j += VL) store(y_f + j, zero);
+    }
     if (stride == 1) {
-      for (; to - j >= VL; j += VL) store(y + j, load(x_i + j));
-      if (j < to) store(y + j, load_first(x_i + j, (int)(to - j))), j += VL;
+      for (ptrdiff_t k = 0; k < whole; k += VL) store(y + lead + k, load(x + k));
+      if (tail) store(y + lead + whole, load_first(x + whole, (int)tail));
     } else {
-      for (; to - j > VL; j += VL) store(y + j, evens(load(x_i + 2 * j), load(x_i + 2 * j + VL)));
-      if (j < to) {
-        vec a, b;
-        FN(fc_load_pairs)(x_i + 2 * j, FN(fc_pair_pixels)(to - j), &a, &b);
-        store(y + j, evens(a, b)), j += VL;
+      FC_T *const even = y + lead % 2 * phase + lead / 2;
+      FC_T *const odd = y + (lead + 1) % 2 * phase + (lead + 1) / 2;
+      vec a, b;
+      if (tail) {
+        FN(fc_load_pairs)(x + whole, (int)tail, &a, &b);
+        const vec e = evens(a, b), o = odds(a, b);
+        if (lead % 2) store(odd + whole / 2, o);
+        store(even + whole / 2, e);
+        if (lead % 2 == 0) store(odd + whole / 2, o);
+      }
+      for (ptrdiff_t k = 0; k < whole; k += 2 * VL) {
+        a = load(x + k), b = load(x + k + VL);
+        store(even + k / 2, evens(a, b));
+        store(odd + k / 2, odds(a, b));
       }
     }
-    for (; j < length; j += VL) store(y + j, zero);
   }
 }
 

@@ -431,7 +431,7 @@ static void OF(check_split_rows)(const char *isa, const OF(fc_kernels) * f) {
   const ptrdiff_t length = straddling(lanes), phase = length + between(0, lanes + 1);
   const ptrdiff_t first = between(0, 3) ? between(-9, 3) : between(-9 * lanes, (int)n + 2);
   const ptrdiff_t x_row = either_way(n + between(0, 3)), last = x_row < 0 ? (1 - rows) * x_row : 0;
-  const ptrdiff_t n_y = rows * stride * phase + lanes - 1;
+  const ptrdiff_t n_y = rows * stride * phase + lanes;
   T *x = OF(integers)(last + (rows - 1) * (x_row < 0 ? 0 : x_row) + n), *y = OF(integers)(n_y);
   T *wanted = OF(copy)(y, n_y);
   f->split_rows(rows, n, first, length, stride, x + last, x_row, y, phase);
@@ -440,7 +440,7 @@ static void OF(check_split_rows)(const char *isa, const OF(fc_kernels) * f) {
     const ptrdiff_t at = first + j * stride + (phase ? i / phase % stride : 0);
     if (row < rows && j < length)
       wanted[i] = at >= 0 && at < n ? x[last + row * x_row + at] : 0;
-    else if (row == rows || j < length + lanes - 1)
+    else if (row == rows || j < length + lanes)
       wanted[i] = y[i]; /* what lies behind a phase may be overwritten */
   }
   OF(same)(isa, "split_rows", y, wanted, n_y);
