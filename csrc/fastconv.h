@@ -58,8 +58,8 @@ enum {
    const T *const *x, ptrdiff_t at, const T *w, ptrdiff_t w_row, T bias, T *y, ptrdiff_t y_pitch)
 /* kernels/strides.h */
 #define FC_SPLIT_ROWS_ARGS(T)                                                                    \
-  (ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride, const T *x, ptrdiff_t x_row, T *y,             \
-   ptrdiff_t phase)
+  (ptrdiff_t rows, ptrdiff_t n, ptrdiff_t first, ptrdiff_t length, ptrdiff_t stride, const T *x, \
+   ptrdiff_t x_row, T *y, ptrdiff_t phase)
 #define FC_MERGE_ROWS_ARGS(T)                                                                    \
   (ptrdiff_t n, ptrdiff_t first, ptrdiff_t stride, const T *x, ptrdiff_t x_pitch, T *y)
 #define FC_SPREAD_ROWS_ARGS(T)                                                                   \

@@ -13,8 +13,8 @@ FC_INLINE int FN(fc_pair_pixels)(ptrdiff_t rest) { return rest > VL ? 2 * VL : 2
 
 FC_INLINE void FN(fc_load_pairs)(const FC_T *x, int pixels, vec *a, vec *b) {
   const int in_a = pixels < VL ? pixels : VL;
-  *a = load_n(x, in_a, (vec){0});
-  *b = load_n(x + in_a, pixels - in_a, (vec){0});
+  *a = load_first(x, in_a);
+  *b = load_first(x + in_a, pixels - in_a);
 }
 
 /* x, or (finite) NaN for an infinity */

@@ -1,37 +1,65 @@
-/* Rows split into the phases of a stride.
+/* Rows split into the phases of a stride, with zeros beside their pixels.
  *
- *   y[i][f][j] = x[i][j * stride + f]     i < rows, f < stride, j < n / stride rounded up to a vector;
- *                                         zero where there is no such pixel
+ *   y[i][f][j] = x[i][first + j * stride + f]     i < rows, f < stride, j < length;
+ *                                                 zero where there is no such pixel
  *
- *   x  [rows] x_row apart, of n pixels      y  [rows][stride][phase]; the rest of a phase stays
+ *   x  [rows] x_row apart, of n pixels      y  [rows][stride][phase], and VL more
  *
- * Stores are aligned where y is and phase is a whole number of vectors.
+ * Vectors are whole: behind `length` VL elements may be overwritten, none where first is 0 and length
+ * a whole number of vectors.
  */
-FC_KERNEL void FN(fc_split_rows) FC_SPLIT_ROWS_ARGS(FC_T) {
-  const ptrdiff_t length = (n + stride - 1) / stride;
+FC_INLINE void FN(fc_split_of)(ptrdiff_t rows, ptrdiff_t n, ptrdiff_t first, ptrdiff_t length,
+                               const ptrdiff_t stride, const FC_T *x, ptrdiff_t x_row, FC_T *y,
+                               ptrdiff_t phase) {
+  const ptrdiff_t stop = first + stride * length;
+  ptrdiff_t lead = first < 0 ? -first : 0, pixels = (stop < n ? stop : n) - (first + lead);
+  if (pixels <= 0) lead = stride * length, pixels = 0;
+  const vec zero = held((vec){0}); /* GCC would make the stores calls of memset */
+  const ptrdiff_t tail = pixels % (stride * VL), whole = pixels - tail;
+  const ptrdiff_t filled = whole / stride + (tail ? VL : 0); /* of a phase, with the tail's zeros */
+  x += first + lead;
   for (ptrdiff_t i = 0; i < rows; ++i, x += x_row, y += stride * phase) {
-    ptrdiff_t j = 0;
+    /* What a vector spills is zero or written after it: hence zeros first, and tails before the rest
+     * where a phase follows. */
+    for (ptrdiff_t f = lead || filled < length ? 0 : stride; f < stride; ++f) {
+      const ptrdiff_t begin = (lead + stride - 1 - f) / stride;
+      FC_T *const y_f = y + f * phase;
+      for (ptrdiff_t j = 0; j < begin; j += VL) store(y_f + j, zero);
+      for (ptrdiff_t j = begin + filled; j < length; j += VL) store(y_f + j, zero);
+    }
     if (stride == 1) {
-      for (; j + VL <= n; j += VL) store(y + j, load(x + j));
-      if (j < n) store(y + j, load_n(x + j, (int)(n - j), (vec){0}));
-    } else if (stride == 2) {
-      vec a, b;
-      for (; 2 * (j + VL) <= n; j += VL) {
-        a = load(x + 2 * j), b = load(x + 2 * j + VL);
-        store(y + j, evens(a, b));
-        store(y + phase + j, odds(a, b));
-      }
-      if (2 * j < n) {
-        FN(fc_load_pairs)(x + 2 * j, (int)(n - 2 * j), &a, &b);
-        store(y + j, evens(a, b));
-        store(y + phase + j, odds(a, b));
-      }
+      for (ptrdiff_t k = 0; k < whole; k += VL) store(y + lead + k, load(x + k));
+      if (tail) store(y + lead + whole, load_first(x + whole, (int)tail));
     } else {
-      for (; j < (length + VL - 1) / VL * VL; ++j)
-        for (ptrdiff_t f = 0; f < stride; ++f)
-          y[f * phase + j] = j * stride + f < n ? x[j * stride + f] : 0;
+      FC_T *const even = y + lead % 2 * phase + lead / 2;
+      FC_T *const odd = y + (lead + 1) % 2 * phase + (lead + 1) / 2;
+      vec a, b;
+      if (tail) {
+        FN(fc_load_pairs)(x + whole, (int)tail, &a, &b);
+        const vec e = evens(a, b), o = odds(a, b);
+        if (lead % 2) store(odd + whole / 2, o);
+        store(even + whole / 2, e);
+        if (lead % 2 == 0) store(odd + whole / 2, o);
+      }
+      for (ptrdiff_t k = 0; k < whole; k += 2 * VL) {
+        a = load(x + k), b = load(x + k + VL);
+        store(even + k / 2, evens(a, b));
+        store(odd + k / 2, odds(a, b));
+      }
     }
   }
+}
+
+FC_KERNEL void FN(fc_split_rows) FC_SPLIT_ROWS_ARGS(FC_T) {
+  if (stride == 1)
+    FN(fc_split_of)(rows, n, first, length, 1, x, x_row, y, phase);
+  else if (stride == 2)
+    FN(fc_split_of)(rows, n, first, length, 2, x, x_row, y, phase);
+  else
+    for (ptrdiff_t i = 0; i < rows; ++i, x += x_row)
+      for (ptrdiff_t f = 0; f < stride; ++f, y += phase)
+        for (ptrdiff_t j = 0, at = first + f; j < length; ++j, at += stride)
+          y[j] = at >= 0 && at < n ? x[at] : 0;
 }
 
 /* A row out of the phases of a stride: what split_rows takes apart.

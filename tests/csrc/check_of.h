@@ -427,6 +427,29 @@ static void OF(check_depthwise_3x3)(const char *isa, const OF(fc_kernels) * f) {
   leave(row), leave(w), leave(y), leave(expected);
 }
 
+/* Rows split into the phases of a stride, from anywhere, with zeros beside them. */
+static void OF(check_split_rows)(const char *isa, const OF(fc_kernels) * f) {
+  const int lanes = f->lanes;
+  const ptrdiff_t rows = between(1, 5), n = straddling(lanes), stride = between(1, 3);
+  const ptrdiff_t length = straddling(lanes), phase = length + between(0, lanes + 1);
+  const ptrdiff_t first = between(0, 3) ? between(-9, 3) : between(-9 * lanes, (int)n + 2);
+  const ptrdiff_t x_row = either_way(n + between(0, 3)), last = x_row < 0 ? (1 - rows) * x_row : 0;
+  const ptrdiff_t n_y = rows * stride * phase + lanes;
+  T *x = OF(integers)(last + (rows - 1) * (x_row < 0 ? 0 : x_row) + n), *y = OF(integers)(n_y);
+  T *wanted = OF(copy)(y, n_y);
+  f->split_rows(rows, n, first, length, stride, x + last, x_row, y, phase);
+  for (ptrdiff_t i = 0; i < n_y; ++i) {
+    const ptrdiff_t row = phase ? i / phase / stride : rows, j = phase ? i % phase : 0;
+    const ptrdiff_t at = first + j * stride + (phase ? i / phase % stride : 0);
+    if (row < rows && j < length)
+      wanted[i] = at >= 0 && at < n ? x[last + row * x_row + at] : 0;
+    else if (row == rows || j < length + lanes)
+      wanted[i] = y[i]; /* what lies behind a phase may be overwritten */
+  }
+  OF(same)(isa, "split_rows", y, wanted, n_y);
+  leave(x), leave(y), leave(wanted);
+}
+
 /* Rows split into the phases of a stride, and one filter over rows at random places. */
 static void OF(check_depthwise)(const char *isa, const OF(fc_kernels) * f) {
   const int lanes = f->lanes;
@@ -448,7 +471,7 @@ static void OF(check_depthwise)(const char *isa, const OF(fc_kernels) * f) {
         const ptrdiff_t from = j * stride + f_;
         wanted[(i * stride + f_) * phase + j] = from < n ? x[last + i * x_row + from] : 0;
       }
-  f->split_rows(rows, n, stride, x + last, x_row, split, phase);
+  f->split_rows(rows, n, 0, whole, stride, x + last, x_row, split, phase);
   OF(same)(isa, "split_rows", split, wanted, rows * pitch);
 
   const ptrdiff_t n_y = (P - 1) * y_pitch + Q;
@@ -711,6 +734,7 @@ static void OF(check)(const char *isa, const OF(fc_kernels) * f) {
   for (int i = 0; i < 60; ++i) OF(check_maps)(isa, f);
   for (int i = 0; i < 400; ++i) OF(check_pools)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_blocks)(isa, f);
+  for (int i = 0; i < 200; ++i) OF(check_split_rows)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_depthwise)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_depthwise_3x3)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_merge)(isa, f);

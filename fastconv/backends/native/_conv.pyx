@@ -230,6 +230,15 @@ cdef inline void dot(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t rows
         isa.f64.dot[m - 1][v - 1](rows, n, a, a_row, a_pitch, b, b_row, at, b_step, acc)
 
 
+cdef inline void split_rows(const fc_isa* isa, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t first,
+                            ptrdiff_t length, ptrdiff_t stride, const real* x, ptrdiff_t x_row,
+                            real* y, ptrdiff_t phase) noexcept nogil:
+    if real is float:
+        isa.f32.split_rows(rows, n, first, length, stride, x, x_row, y, phase)
+    else:
+        isa.f64.split_rows(rows, n, first, length, stride, x, x_row, y, phase)
+
+
 cdef inline void gather_lanes(const fc_isa* isa, ptrdiff_t n, int images, const real* x,
                               ptrdiff_t x_image, real* y) noexcept nogil:
     if real is float:
@@ -559,40 +568,54 @@ cdef void stage(const fc_isa* isa, const Plan* plan, const real* x, ptrdiff_t im
     """ROWS and LANES: the padded block of `channels` from c0 that output rows from p0 need."""
     cdef const Axis* row = &plan.row
     cdef const Axis* col = &plan.col
-    cdef ptrdiff_t c, i, j, y, n_rows, piece, first, step
-    cdef ptrdiff_t origin_h = row.start + p0 * row.step
-    cdef ptrdiff_t origin_w = col.start + q0 * col.step
-    cdef const real* from_row
-    cdef real* to_row
-    if plan.row_side.by_tap:
-        n_rows = plan.row_side.n_pieces * plan.pb
-    else:
+    cdef bint by_tap = plan.row_side.by_tap
+    cdef ptrdiff_t origin_h, origin_w = col.start + q0 * col.step
+    cdef ptrdiff_t c, t, begin, end, n_rows = rows, row_step = row.step
+    cdef const real* plane
+    cdef real* to_rows
+    if not by_tap:
         n_rows = (rows - 1) * row.step + (row.n_taps - 1) * row.tap_step + 1
+        row_step = 1
     for c in range(channels):
-        for i in range(n_rows):
-            if plan.row_side.by_tap:
-                y = origin_h + i // plan.pb * row.tap_step + i % plan.pb * row.step
-            else:
-                y = origin_h + i
-            to_row = to + c * plan.chan + i * plan.staged_row
-            if y < 0 or y >= row.n_in:
-                memset(to_row, 0, plan.staged_row * sizeof(real))
+        plane = x + image * plan.xn + (group * plan.ci + c0 + c) * plan.xc
+        for t in range(row.n_taps if by_tap else 1):
+            to_rows = to + c * plan.chan + t * plan.pb * plan.staged_row
+            origin_h = row.start + p0 * row.step + t * row.tap_step
+            span(origin_h, row_step, row.n_in, n_rows, &begin, &end)
+            memset(to_rows, 0, begin * plan.staged_row * sizeof(real))
+            stage_rows(isa, plan, images, plane + (origin_h + begin * row_step) * plan.xh,
+                       row_step * plan.xh, end - begin, origin_w,
+                       to_rows + begin * plan.staged_row)
+            memset(to_rows + end * plan.staged_row, 0,
+                   (n_rows - end) * plan.staged_row * sizeof(real))
+
+
+cdef inline void stage_rows(const fc_isa* isa, const Plan* plan, int images, const real* x,
+                            ptrdiff_t x_row, ptrdiff_t rows, ptrdiff_t origin_w,
+                            real* to) noexcept nogil:
+    """Rows of one channel, x_row apart, with the padding beside them."""
+    cdef const Axis* col = &plan.col
+    cdef ptrdiff_t i, piece, first, step, length = plan.col_side.length
+    if (plan.mode == ROWS and plan.xw == 1 and not plan.col_side.by_tap
+            and piece_is_used(plan, 1)):
+        split_rows(isa, rows, col.n_in, origin_w, length, col.step, x, x_row, to, plan.piece)
+        return
+    for i in range(rows):
+        for piece in range(plan.col_side.n_pieces):
+            if not piece_is_used(plan, piece):
                 continue
-            from_row = (x + image * plan.xn + (group * plan.ci + c0 + c) * plan.xc + y * plan.xh)
-            for piece in range(plan.col_side.n_pieces):
-                if not piece_is_used(plan, piece):
-                    continue
-                first = origin_w + piece * (col.tap_step if plan.col_side.by_tap else 1)
-                step = col.step if plan.col_side.by_tap or plan.col_side.phases else 1
-                if plan.from_lanes:
-                    stage_run_of_lanes(plan.lanes, from_row, col.n_in, first, step,
-                                       plan.col_side.length, to_row + piece * plan.piece)
-                elif plan.mode == LANES:
-                    stage_run_lanes(isa, plan.lanes, images, from_row, plan.xn, plan.xw, col.n_in,
-                                    first, step, plan.col_side.length, to_row + piece * plan.piece)
-                else:
-                    stage_run(isa, from_row, plan.xw, col.n_in, first, step, plan.col_side.length,
-                              to_row + piece * plan.piece)
+            first = origin_w + piece * (col.tap_step if plan.col_side.by_tap else 1)
+            step = col.step if plan.col_side.by_tap or plan.col_side.phases else 1
+            if plan.from_lanes:
+                stage_run_of_lanes(plan.lanes, x, col.n_in, first, step, length,
+                                   to + piece * plan.piece)
+            elif plan.mode == LANES:
+                stage_run_lanes(isa, plan.lanes, images, x, plan.xn, plan.xw, col.n_in, first, step,
+                                length, to + piece * plan.piece)
+            else:
+                stage_run(isa, x, plan.xw, col.n_in, first, step, length, to + piece * plan.piece)
+        x += x_row
+        to += plan.staged_row
 
 
 # --- correlation ---------------------------------------------------------------------------------

@@ -69,15 +69,13 @@ cdef inline void depthwise_3x3(const fc_isa* isa, const PlanePlan* plan, ptrdiff
                               y_pitch)
 
 
-cdef inline void split_rows(const fc_isa* isa, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride,
-                            const real* x, ptrdiff_t x_row, ptrdiff_t x_col, real* y,
-                            ptrdiff_t phase) noexcept nogil:
-    cdef ptrdiff_t i, f, j
+cdef inline void split_plane(const fc_isa* isa, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride,
+                             const real* x, ptrdiff_t x_row, ptrdiff_t x_col, real* y,
+                             ptrdiff_t phase) noexcept nogil:
+    """split_rows of whole rows, whose pixels are x_col apart: zeros up to a whole vector."""
+    cdef ptrdiff_t lanes = isa.f32.lanes if real is float else isa.f64.lanes, i, f, j
     if x_col == 1:
-        if real is float:
-            isa.f32.split_rows(rows, n, stride, x, x_row, y, phase)
-        else:
-            isa.f64.split_rows(rows, n, stride, x, x_row, y, phase)
+        split_rows(isa, rows, n, 0, ceil_div(n, stride * lanes) * lanes, stride, x, x_row, y, phase)
         return
     for i in range(rows):
         for f in range(stride):
@@ -150,8 +148,8 @@ cdef void depthwise_block(const fc_isa* isa, const PlanePlan* plan, const real* 
         if region.slot >= 0:
             pitch = plan.phases * plan.phase
             strip = xs + region.slot * plan.slot + plan.lead
-            split_rows(isa, end - begin, region.x_columns, plan.phases, x_at, x_row, plan.xw,
-                       strip, plan.phase)
+            split_plane(isa, end - begin, region.x_columns, plan.phases, x_at, x_row, plan.xw,
+                        strip, plan.phase)
             x_at = strip
         for i in range(begin, end):
             row[i] = x_at + region.base
@@ -490,9 +488,9 @@ cdef void turned_block(const fc_isa* isa, TurnedPlan* plan, const real* dy, cons
     cdef const real* w_part = w
     cdef real* to
     span(first, 1, xp.height, n_rows, &begin, &end)
-    split_rows(isa, end - begin, xp.width, 1,
-               dy + image * xp.xn + c * xp.xc + (first + begin) * xp.xh, xp.xh, xp.xw, xs + xp.lead,
-               xp.phase)
+    split_plane(isa, end - begin, xp.width, 1,
+                dy + image * xp.xn + c * xp.xc + (first + begin) * xp.xh, xp.xh, xp.xw, xs + xp.lead,
+                xp.phase)
     shift = xp.lead if plan.spread else xp.lead - (plan.taps_w - 1)
     for i in range(n_rows):
         row[i] = zeros + shift
@@ -738,14 +736,14 @@ cdef void plane_weight_part(const fc_isa* isa, const PlaneWeightPlan* plan, cons
         span(first, xp.dilation_h, xp.height, n_rows, &begin, &end)
         memset(xs, 0, begin * pitch * sizeof(real))
         memset(xs + end * pitch, 0, (n_rows - end) * pitch * sizeof(real))
-        split_rows(isa, end - begin, xp.width, xp.phases,
-                   x + image * xp.xn + c * xp.xc + (first + begin * xp.dilation_h) * xp.xh,
-                   xp.dilation_h * xp.xh, xp.xw, xs + begin * pitch + xp.lead, xp.phase)
+        split_plane(isa, end - begin, xp.width, xp.phases,
+                    x + image * xp.xn + c * xp.xc + (first + begin * xp.dilation_h) * xp.xh,
+                    xp.dilation_h * xp.xh, xp.xw, xs + begin * pitch + xp.lead, xp.phase)
         for k in range(xp.filters):
             a = dy + image * plan.yn + (c * xp.filters + k) * plan.yc + p0 * plan.yh
             y_row = xp.turns * plan.yh
             if plan.yw != 1:
-                split_rows(isa, rows, xp.out_w, 1, a, y_row, plan.yw, ys, plan.y_pitch)
+                split_plane(isa, rows, xp.out_w, 1, a, y_row, plan.yw, ys, plan.y_pitch)
                 a = ys
                 y_row = plan.y_pitch
             plane_weight_block(isa, plan, at, xs + xp.lead + xp.region[0].base, a, y_row, rows,

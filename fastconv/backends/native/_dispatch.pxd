@@ -92,8 +92,8 @@ cdef extern from "fastconv.h" nogil:
                                    const float*, float*) noexcept nogil
         void (*depthwise_channels_weight)(const fc_channels*, ptrdiff_t, const float*, const float*,
                                           float*) noexcept nogil
-        void (*split_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, float*,
-                           ptrdiff_t) noexcept nogil
+        void (*split_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*,
+                           ptrdiff_t, float*, ptrdiff_t) noexcept nogil
         void (*merge_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t,
                            float*) noexcept nogil
         void (*spread_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const float**, ptrdiff_t,
@@ -171,8 +171,8 @@ cdef extern from "fastconv.h" nogil:
                                    const double*, double*) noexcept nogil
         void (*depthwise_channels_weight)(const fc_channels*, ptrdiff_t, const double*, const double*,
                                           double*) noexcept nogil
-        void (*split_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, double*,
-                           ptrdiff_t) noexcept nogil
+        void (*split_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*,
+                           ptrdiff_t, double*, ptrdiff_t) noexcept nogil
         void (*merge_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t,
                            double*) noexcept nogil
         void (*spread_rows)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, const double**, ptrdiff_t,
