@@ -13,21 +13,22 @@ from fastconv.registry import Cost, Impl
 
 
 def _drivers():
-    """The extension modules, loaded with OpenMP threads that sleep between calls.
+    """The extension modules, loaded with OpenMP threads that soon sleep between calls.
 
     libgomp reads its settings when it is loaded. By default its threads spin for milliseconds at
     the end of a call, against BLAS's threads or another process: a training step on two busy cores
-    took ten times as long. Waking a sleeping thread costs some microseconds.
+    took ten times as long. Threads that sleep at once take as long to wake as a small layer does:
+    these spin for some tens of microseconds, in which the next layer's call comes.
     """
     names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     unset = not any(name in os.environ for name in names)
     if unset:
-        os.environ["OMP_WAIT_POLICY"] = "passive"
+        os.environ["GOMP_SPINCOUNT"] = "4000"
     try:
         return [import_module(f"{__name__}.{name}") for name in ("_conv", "_dispatch", "_planes")]
     finally:
         if unset:
-            del os.environ["OMP_WAIT_POLICY"]
+            del os.environ["GOMP_SPINCOUNT"]
 
 
 _conv, _dispatch, _planes = _drivers()
