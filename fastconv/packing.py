@@ -82,7 +82,7 @@ class PackedConv2d:
         return array
 
     def buffer(self, row: registry.Impl, spec: Any, layout: str) -> Any:
-        """What `row` makes of the weight for such a call, made now if it is the first to need it."""
+        """What `row` makes of the weight for such a call, now if this is the first to need it."""
         if row.pack is None:
             return None
         key = (row, spec.groups, spec.dtype, row.packing_key(spec, layout))

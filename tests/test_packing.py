@@ -36,7 +36,8 @@ class Packing:
 
         self.row = Impl(
             "conv2d", "direct", "native", lambda spec: None, lambda spec: cost, run,
-            pack=pack, pack_cost=lambda spec: pack_cost, packing_key=lambda spec, layout: self.key(spec),
+            pack=pack, pack_cost=lambda spec: pack_cost,
+            packing_key=lambda spec, layout: self.key(spec),
         )  # fmt: skip
 
 

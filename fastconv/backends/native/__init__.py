@@ -105,8 +105,8 @@ def _channels_last(array):
 def _form_for(op, method, spec, channels_last, packed=False):
     """The cheapest form, but panels where channels are neighbours in the array that is read.
 
-    Panels read such pixels where they lie, rows and patches one by one. They are worth it unless the
-    channels that are made leave most lanes of a group empty.
+    Panels read such pixels where they lie, rows and patches one by one. They are worth it unless
+    the channels that are made leave most lanes of a group empty.
     """
     form = _costs.form_of(op, method, spec, packed)
     by_row = form in (_costs.FORMS["rows"], _costs.FORMS["patches"]) and method != "im2col"

@@ -103,7 +103,7 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
         # where there are more weights than inputs each thread reads its own; then staging, which each
         # of them repeats, is worth no more blocks than threads
         if xp.co * xp.taps > xp.images * xp.row.n_in * xp.col.n_in:
-            parts = ceil_div(threads if not plan.in_place else 2 * threads,
+            parts = ceil_div(2 * threads if plan.in_place or plan.by_tile else threads,
                              items * ceil_div(xp.row.n_out, xp.pb))
             plan.block = imin(plan.block, ceil_div(plan.n_panels, parts))
         items *= ceil_div(plan.n_panels, plan.block)

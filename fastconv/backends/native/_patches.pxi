@@ -47,6 +47,18 @@ cdef ptrdiff_t patch_bytes = fc_second_level() // 4     # patches of a block; we
 cdef ptrdiff_t patch_step_bytes = fc_first_level() // 2 # patches of some steps of a group
 
 
+cdef ptrdiff_t share_groups(ptrdiff_t groups, ptrdiff_t most, ptrdiff_t planes,
+                            int threads) noexcept nogil:
+    """Groups of pixels of a block, at least two, that keep the threads about equally busy."""
+    cdef ptrdiff_t size, cost, least = 0, best = most
+    for size in range(2, most + 1):
+        # a block takes as long as its groups, and half of one to begin
+        cost = ceil_div(ceil_div(groups, size) * planes, threads) * (2 * size + 1)
+        if least == 0 or cost <= least:
+            least, best = cost, size
+    return best
+
+
 cdef void cut_patches(Plan* plan, const fc_isa* isa, size_t item_size, int threads) noexcept nogil:
     """Chooses the blocks and sizes the scratch, as `cut` does for the other forms."""
     cdef ptrdiff_t flat = plan.row.n_out * plan.col.n_out, depth = imax(plan.cb * plan.taps, 1)
@@ -55,10 +67,10 @@ cdef void cut_patches(Plan* plan, const fc_isa* isa, size_t item_size, int threa
     width = plan.group_v * plan.lanes
     plan.steps = imax(patch_step_bytes // (item * width), 32)
     plan.pb = block_of(flat, imin(patch_bytes // (item * depth), PATCH_PIXELS))
+    plan.pb = ceil_div(plan.pb, width)
     if threads > 1:
-        wanted = ceil_div(4 * threads, plan.images * plan.groups)
-        plan.pb = imin(plan.pb, imax(ceil_div(flat, wanted), 2 * width))
-    plan.pb = ceil_div(plan.pb, width) * width
+        plan.pb = share_groups(ceil_div(flat, width), plan.pb, plan.images * plan.groups, threads)
+    plan.pb *= width
     plan.n_pb, plan.n_qb, plan.qb = ceil_div(flat, plan.pb), 1, plan.col.n_out
     plan.direct = plan.ow * plan.col.out_step == 1 and (
         plan.row.n_out == 1 or plan.oh * plan.row.out_step == plan.col.n_out)
