@@ -45,6 +45,7 @@ CASES = {
         1,
     ),
     "patches, stride": ((2, DEPTH_BLOCK, 9, 67), (150, DEPTH_BLOCK, 1, 1), 2, 0, 1),
+    "images of small planes": ((7, 37, 6, 7), (19, 37, 1, 1), 1, 0, 1),
     "padding beyond the kernel": ((2, 2, 3, 4), (3, 2, 2, 2), 1, ((4, 3), (6, 5)), 1),
     "output of one pixel": ((3, 5, 6, 7), (11, 5, 6, 7), 1, 0, 1),
     "stride beyond the kernel": ((2, 3, 23, 29), (4, 3, 2, 1), (5, 7), 0, 1),

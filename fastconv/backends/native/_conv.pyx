@@ -1713,6 +1713,7 @@ include "_patches.pxi"
 # --- filters in the lanes -------------------------------------------------------------------------
 
 include "_panels.pxi"
+include "_panels_weight.pxi"
 
 
 # --- calls that come again ------------------------------------------------------------------------
