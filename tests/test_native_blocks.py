@@ -15,7 +15,8 @@ import fastconv as fc
 
 native = pytest.importorskip("fastconv.backends.native")
 
-# The block sizes of _conv.pyx: columns of a block, taps times channels of one, pixels of patches.
+# The block sizes of the drivers: columns of a block, taps times channels of one, pixels of patches,
+# also in the gradient of the weight (256).
 COLUMN_BLOCK, DEPTH_BLOCK, PATCH_PIXELS = 512, 256, 512
 
 CASES = {
@@ -46,6 +47,9 @@ CASES = {
     ),
     "patches, stride": ((2, DEPTH_BLOCK, 9, 67), (150, DEPTH_BLOCK, 1, 1), 2, 0, 1),
     "images of small planes": ((7, 37, 6, 7), (19, 37, 1, 1), 1, 0, 1),
+    "one channel, images": ((33, 1, 2, 2), (19, 1, 1, 1), 1, 1, 1),
+    "a row in the padding": ((2, 16, 1, 64), (24, 16, 1, 1), (2, 1), ((1, 0), (0, 0)), 1),
+    "a row between the padding": ((2, 3, 3, 45), (5, 3, 3, 3), 3, 1, 1),
     "padding beyond the kernel": ((2, 2, 3, 4), (3, 2, 2, 2), 1, ((4, 3), (6, 5)), 1),
     "output of one pixel": ((3, 5, 6, 7), (11, 5, 6, 7), 1, 0, 1),
     "stride beyond the kernel": ((2, 3, 23, 29), (4, 3, 2, 1), (5, 7), 0, 1),

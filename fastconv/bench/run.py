@@ -15,7 +15,7 @@ from fastconv.config import config
 __all__ = ["Comparison", "about", "environment", "fits", "measure", "select", "select_peers"]
 
 # environment variables that are saved with a run
-LIMITS = ("FASTCONV_ISA", "ONEDNN_MAX_CPU_ISA", "OMP_WAIT_POLICY")
+LIMITS = ("FASTCONV_ISA", "ONEDNN_MAX_CPU_ISA", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 # of `contenders`
 MAKERS = (

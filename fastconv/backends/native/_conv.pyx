@@ -500,7 +500,7 @@ cdef inline ptrdiff_t vectors(const Plan* plan, ptrdiff_t cols) noexcept nogil:
 cdef inline bint is_long_row(const Plan* plan) noexcept nogil:
     """Whether a 1x1 kernel leaves planes that are one long row as they are."""
     return (plan.taps == 1 and plan.row.n_out == 1 and plan.row.n_in == 1 and plan.xw == 1
-            and plan.col.step == 1 and plan.col.start == 0 and plan.col.n_out == plan.col.n_in)
+            and plan.row.start == 0 and plan.col.step == 1 and plan.col.start == 0 and plan.col.n_out == plan.col.n_in)
 
 
 cdef inline bint stays_near(const Plan* plan, size_t item_size) noexcept nogil:
@@ -663,6 +663,8 @@ cdef void pack_block(const fc_isa* isa, const Plan* plan, const Columns* part, i
                      ptrdiff_t pitch) noexcept nogil:
     """Weights of m filters and a block of channels; w is the first of them."""
     cdef ptrdiff_t c
+    if part.t1 == part.t0 or plan.row.n_taps == 0:
+        return
     if plan.w_plane == 1 and plan.w_m == 1:     # neighbours already
         for c in range(channels):
             fc_copy_row(to + c * pitch, w + c * plan.w_c, m * sizeof(real))

@@ -1,10 +1,11 @@
 # Correlation with filters in the lanes (csrc/kernels/panel.h): included by _conv.pyx.
 #
 # A block of the input is staged row by row, or pixel by pixel where the channels are neighbours (NHWC),
-# or for 1x1 kernels in the order in which the tiles read it, or, NHWC, read where it lies; each panel of filters goes over its pixels, six at a time.  Finished sums wait
-# as [pixel][filter] until there are enough to go into the output's planes; sums over more than a block
-# of channels wait as [panel][pixel][filter] for the rest of them.  A group of pixels takes as many steps
-# of its sums at a time as leave weights and inputs in L1: that changes no bits.
+# or, for a 1x1 kernel, in the order in which the tiles read it; NHWC without padding is read where it
+# lies.  Each panel of filters goes over its pixels, six at a time.  Finished sums wait as
+# [pixel][filter] until there are enough to go into the output's planes; sums over more than a block of
+# channels wait as [panel][pixel][filter] for the rest of them.  A group of pixels takes as many steps of
+# its sums at a time as leave weights and inputs in L1: that changes no bits.
 
 cdef enum:
     PANEL_DEPTH = 256           # most taps times channels of a block: its weights stay in L1 or L2

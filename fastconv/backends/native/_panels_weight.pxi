@@ -233,8 +233,9 @@ cdef struct PointPlan:
 
 cdef inline bint is_point(const Plan* xp) noexcept nogil:
     """Whether this is a 1x1 kernel, and grad_output can be read where it lies: offsets fit."""
-    cdef ptrdiff_t reach = (POINT_FILTERS * imax(xp.oc, -xp.oc)
-                            + PIXELS_DEPTH * (1 + imax(xp.oh, -xp.oh) + imax(xp.on, -xp.on)))
+    cdef ptrdiff_t images = imin(PIXELS_DEPTH // (xp.row.n_out * xp.col.n_out) + 1, xp.images)
+    cdef ptrdiff_t reach = (POINT_FILTERS * imax(xp.oc, -xp.oc) + images * imax(xp.on, -xp.on)
+                            + PIXELS_DEPTH * (1 + imax(xp.oh, -xp.oh)) + xp.col.n_out)
     return (xp.row.n_taps == 1 and xp.col.n_taps == 1 and xp.ow == 1 and xp.xc != 1
             and xp.images > 0 and reach < <ptrdiff_t>1 << 31)
 
