@@ -43,7 +43,7 @@ cdef enum:
     TURNED_SLOTS = 1024     # weights of a filter that are turned at a time
     PLANES_AHEAD = 8        # whose pixels are fetched
 
-cdef ptrdiff_t patch_bytes = fc_second_level() // 4     # patches of a block; weights that they meet
+cdef ptrdiff_t patch_bytes = fc_second_level() // 8     # patches of a block; weights that they meet
 cdef ptrdiff_t patch_step_bytes = fc_first_level() // 2 # patches of some steps of a group
 
 
