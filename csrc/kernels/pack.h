@@ -15,10 +15,6 @@ FC_KERNEL void FN(fc_pack) FC_PACK_ARGS(FC_T) {
   for (ptrdiff_t i = 0; i < y_pitch; i += VL) {
     const int width = y_pitch - i < VL ? (int)(y_pitch - i) : VL;
     const int rows = m - i < 0 ? 0 : m - i < VL ? (int)(m - i) : VL;
-    if (n == 1 && w_m == 1) { /* neighbours already */
-      if (slot[0] >= 0) store_n(y + slot[0] * y_pitch + i, width, load_n(w + i, rows, (vec){0}));
-      continue;
-    }
     for (ptrdiff_t j = first; j < end; j += VL) {
       if (n - j < VL && n >= VL) j = n - VL; /* some twice, all vectors whole */
       const int here = n - j < VL ? (int)(n - j) : VL;

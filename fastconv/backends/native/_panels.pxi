@@ -152,10 +152,11 @@ cdef inline ptrdiff_t tile_pitch(ptrdiff_t channels) noexcept nogil:
 cdef void stage_tiles(const PanelPlan* plan, const real* x, ptrdiff_t channels, ptrdiff_t n,
                       real* to) noexcept nogil:
     """n pixels of planes as [tile][channel][pixel], which a tile reads in order; x is their first."""
-    cdef ptrdiff_t c, pitch = tile_pitch(plan.x.cb), ahead = PLANES_AHEAD * plan.x.xc
+    cdef ptrdiff_t c, pitch = tile_pitch(plan.x.cb)
     for c in range(channels):
+        fc_fetch(<const char*>(x + (c + PLANES_AHEAD) * plan.x.xc), n * sizeof(real))
         fc_spread_tiles(to + c * FC_PANEL_M, pitch * sizeof(real), FC_PANEL_M * sizeof(real),
-                        x + c * plan.x.xc, n * sizeof(real), ahead * <ptrdiff_t>sizeof(real))
+                        x + c * plan.x.xc, n * sizeof(real))
 
 
 cdef void lay_out_panels(PanelPlan* plan) noexcept nogil:
@@ -388,10 +389,10 @@ cdef void panel_block(const fc_isa* isa, const PanelPlan* plan, const real* x,
     cdef real* to
     for p in range(rows):
         for q in range(cols):
-            at[p * cols + q] = <int32_t>(p * plan.at_row + q * plan.at_pixel)
-    if plan.by_tile:
-        for q in range(cols):
-            at[q] = <int32_t>(q // FC_PANEL_M * tile_pitch(xp.cb) + q % FC_PANEL_M)
+            if plan.by_tile:    # one row
+                at[q] = <int32_t>(q // FC_PANEL_M * tile_pitch(xp.cb) + q % FC_PANEL_M)
+            else:
+                at[p * cols + q] = <int32_t>(p * plan.at_row + q * plan.at_pixel)
     for ci in range(xp.n_cb):
         c0 = ci * xp.cb
         channels = imin(xp.cb, xp.ci - c0)

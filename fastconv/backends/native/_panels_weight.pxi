@@ -223,8 +223,7 @@ cdef enum:
 
 
 cdef struct PointPlan:
-    Plan x
-    ptrdiff_t yn, yc, yh                # grad_output
+    Plan x                              # its output fields are grad_output's
     ptrdiff_t plane, images, pixels     # pixels of an image; images and pixels of a block
     ptrdiff_t n_v, n_panels, panel_v    # vectors of channels, panels of them
     ptrdiff_t n_pb, n_kb                # blocks of panels, of filters
@@ -304,7 +303,7 @@ cdef void point_block(const fc_isa* isa, const PointPlan* plan, const real* x, c
     memset(zeros, 0, width * sizeof(real))
     dw += group * xp.co * xp.ci
     for k in range(POINT_FILTERS):
-        at[k] = <int32_t>(k * plan.yc)
+        at[k] = <int32_t>(k * xp.oc)
     image = 0
     while image < xp.images:
         images = imin(plan.images, xp.images - image)
@@ -315,8 +314,8 @@ cdef void point_block(const fc_isa* isa, const PointPlan* plan, const real* x, c
             for i in range(images):
                 for j in range(pixels):
                     off[i * pixels + j] = <int32_t>(
-                        i * plan.yn + (p0 + j) % xp.col.n_out
-                        + ((p0 + j) // xp.col.n_out - p0 // xp.col.n_out) * plan.yh)
+                        i * xp.on + (p0 + j) % xp.col.n_out
+                        + ((p0 + j) // xp.col.n_out - p0 // xp.col.n_out) * xp.oh)
             panel_w = w
             for i in range(first, last):
                 v0 = i * plan.n_v // plan.n_panels
@@ -329,8 +328,8 @@ cdef void point_block(const fc_isa* isa, const PointPlan* plan, const real* x, c
                                      pixels, run, panel_w + k * pixels * v * lanes + j * lanes,
                                      v * lanes)
                 panel_w += depth * v * lanes
-            from_dy = (dy + image * plan.yn + (group * xp.co + k_first) * plan.yc
-                       + p0 // xp.col.n_out * plan.yh)
+            from_dy = (dy + image * xp.on + (group * xp.co + k_first) * xp.oc
+                       + p0 // xp.col.n_out * xp.oh)
             k0 = k_first
             while k0 < k_last:
                 k1 = imin(k0 + POINT_FILTERS, k_last)
@@ -348,7 +347,7 @@ cdef void point_block(const fc_isa* isa, const PointPlan* plan, const real* x, c
                                    zeros if image + p0 == 0 else <real*>NULL, to + k * pitch, pitch)
                         k += m
                     panel_w += depth * v * lanes
-                from_dy += (k1 - k0) * plan.yc
+                from_dy += (k1 - k0) * xp.oc
                 k0 = k1
             p0 += pixels
         image += images
@@ -381,7 +380,6 @@ cdef int panel_weight_gradient(const fc_isa* isa, const Plan* forward, const rea
     memset(&points, 0, sizeof(PointPlan))
     plan.panels.x = points.x = forward[0]
     plan.yn, plan.yc, plan.yh, plan.yw = forward.on, forward.oc, forward.oh, forward.ow
-    points.yn, points.yc, points.yh = forward.on, forward.oc, forward.oh
     if is_point(forward):
         plan_point(&points, isa, sizeof(real), threads)
         n_items, each = forward.groups * points.n_pb * points.n_kb, points.scratch

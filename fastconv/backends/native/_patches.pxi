@@ -11,11 +11,9 @@ cdef extern from *:
     """
     #include <string.h>
     /* n bytes cut into groups of `group` bytes, a multiple of 32, which lie `pitch` apart; the last
-     * one is filled up with zeros. Those `ahead` will be read soon: processors do not foresee it, for
-     * each plane lies in other pages. */
+     * one is filled up with zeros */
     static inline void fc_spread_groups(char *to, ptrdiff_t pitch, ptrdiff_t group, const char *from,
-                                        ptrdiff_t n, ptrdiff_t ahead) {
-      for (ptrdiff_t i = 0; ahead && i < n; i += 64) __builtin_prefetch(from + i + ahead);
+                                        ptrdiff_t n) {
       for (; n >= group; n -= group, from += group, to += pitch)
         for (ptrdiff_t i = 0; i < group; i += 32) memcpy(to + i, from + i, 32);
       if (n > 0) {
@@ -26,22 +24,21 @@ cdef extern from *:
     /* The same with groups of any size; copies reach up to 15 bytes into what follows a group, which
      * must not hold anything yet. */
     static inline void fc_spread_tiles(char *to, ptrdiff_t pitch, ptrdiff_t group, const char *from,
-                                       ptrdiff_t n, ptrdiff_t ahead) {
-      for (ptrdiff_t i = 0; ahead && i < n; i += 64) __builtin_prefetch(from + i + ahead);
+                                       ptrdiff_t n) {
       for (; n >= group + 16; n -= group, from += group, to += pitch)
         for (ptrdiff_t i = 0; i < group; i += 16) memcpy(to + i, from + i, 16);
       for (; n > 0; n -= group, from += group, to += pitch) memcpy(to, from, n < group ? n : group);
     }
     """
     void fc_spread_tiles(void* to, ptrdiff_t pitch, ptrdiff_t group, const void* from_,
-                         ptrdiff_t n, ptrdiff_t ahead) nogil
+                         ptrdiff_t n) nogil
     void fc_spread_groups(void* to, ptrdiff_t pitch, ptrdiff_t group, const void* from_,
-                          ptrdiff_t n, ptrdiff_t ahead) nogil
+                          ptrdiff_t n) nogil
 
 cdef enum:
     PATCH_PIXELS = 512      # of a block, at most
     TURNED_SLOTS = 1024     # weights of a filter that are turned at a time
-    PLANES_AHEAD = 8        # whose pixels are fetched
+    PLANES_AHEAD = 8        # whose pixels are fetched: each lies in other pages than the one before
 
 cdef ptrdiff_t patch_bytes = fc_second_level() // 8     # patches of a block; weights that they meet
 cdef ptrdiff_t patch_step_bytes = fc_first_level() // 2 # patches of some steps of a group
@@ -155,17 +152,17 @@ cdef void stage_patches(const fc_isa* isa, const Plan* plan, const real* x, ptrd
     cdef ptrdiff_t group = plan.group_v * plan.lanes, pitch = channels * plan.taps * group
     cdef ptrdiff_t tr, tc, c
     cdef bint as_they_lie = is_long_row(plan)
-    cdef ptrdiff_t ahead = PLANES_AHEAD * plan.xc * <ptrdiff_t>sizeof(real) if as_they_lie else 0
     cdef const real* pixels = run
     for tr in range(plan.row.n_taps):
         for c in range(channels):
             for tc in range(plan.col.n_taps):
                 if as_they_lie:
                     pixels = x + c * plan.xc + i0
+                    fc_fetch(<const char*>(pixels + PLANES_AHEAD * plan.xc), n * sizeof(real))
                 else:
                     patch_run(isa, plan, x + c * plan.xc, tr, tc, i0, n, run)
                 fc_spread_groups(to, pitch * sizeof(real), group * sizeof(real), pixels,
-                                 n * sizeof(real), ahead)
+                                 n * sizeof(real))
                 to += group
 
 
