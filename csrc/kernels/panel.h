@@ -13,6 +13,20 @@
  * the weight.  y may alias nothing but start.  M * V accumulators, V weights and one input have to fit
  * in the registers, and M pointers in those for addresses.
  */
+FC_INLINE void FN(fc_panel_step)(const int M, const int V, const FC_T *restrict w,
+                                 const FC_T *const *x_m, ptrdiff_t off,
+                                 vec (*acc)[FC_PANEL_V]) {
+  vec w_k[FC_PANEL_V];
+#pragma GCC unroll 4
+  for (int v = 0; v < V; ++v) w_k[v] = held(load(w + v * VL));
+#pragma GCC unroll 6
+  for (int m = 0; m < M; ++m) {
+    const vec x_k = splat(x_m[m][off]);
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) acc[m][v] += x_k * w_k[v];
+  }
+}
+
 FC_INLINE void FN(fc_panel)(const int M, const int V, ptrdiff_t depth, const FC_T *restrict w,
                             ptrdiff_t w_pitch, const FC_T *restrict x, const int32_t *restrict off,
                             const int32_t *restrict at, const FC_T *start, ptrdiff_t start_pitch,
@@ -24,19 +38,18 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, ptrdiff_t depth, const FC_
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) acc[m][v] = load(start + v * VL);
 #pragma GCC unroll 6
-  for (int m = 0; m < M; ++m) x_m[m] = x + at[m];
+  for (int m = 0; m < M; ++m) {
+    x_m[m] = x + at[m];
+    __asm__("" : "+r"(x_m[m])); /* GCC would add x to each step's offset instead */
+  }
 
-  for (ptrdiff_t k = 0; k < depth; ++k, w += w_pitch) {
-    vec w_k[FC_PANEL_V];
-    const ptrdiff_t o = off[k];
+  if (M * V < 10) {
+    for (ptrdiff_t k = 0; k < depth; ++k, w += w_pitch)
+      FN(fc_panel_step)(M, V, w, x_m, off[k], acc);
+  } else { /* two threads of a core share its decoder: the loop's own instructions cost sums */
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) w_k[v] = held(load(w + v * VL));
-#pragma GCC unroll 6
-    for (int m = 0; m < M; ++m) {
-      const vec x_k = splat(x_m[m][o]);
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) acc[m][v] += x_k * w_k[v];
-    }
+    for (ptrdiff_t k = 0; k < depth; ++k, w += w_pitch)
+      FN(fc_panel_step)(M, V, w, x_m, off[k], acc);
   }
 
   __asm__("" : "+r"(y)); /* GCC would work out M addresses above and keep them through the loop */
