@@ -21,6 +21,8 @@
 #define FC_DOTS(X) FC_V5(X, 1) FC_V5(X, 2) FC_V4(X, 3) FC_V3(X, 4)
 #define FC_ISA_DOT_M 4
 #define FC_ISA_DOT_V {0, 5, 5, 4, 3}
+/* sums of the tiles that take four steps a turn: 5 x 2 and more */
+#define FC_ISA_MANY 10
 #include "kernels/all.h"
 
 #ifdef __clang__

@@ -43,7 +43,7 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, ptrdiff_t depth, const FC_
     __asm__("" : "+r"(x_m[m])); /* GCC would add x to each step's offset instead */
   }
 
-  if (M * V < 10) {
+  if (M * V < FC_ISA_MANY) {
     for (ptrdiff_t k = 0; k < depth; ++k, w += w_pitch)
       FN(fc_panel_step)(M, V, w, x_m, off[k], acc);
   } else { /* two threads of a core share its decoder: the loop's own instructions cost sums */

@@ -14,6 +14,19 @@
  * over packed panels.  y may alias nothing.  M * V accumulators, V inputs and one weight have to fit
  * in the registers.
  */
+FC_INLINE void FN(fc_tile_step)(const int M, const int V, const FC_T *restrict w,
+                                const FC_T *const *x_v, ptrdiff_t off, vec (*acc)[FC_TILE_V]) {
+  vec x_k[FC_TILE_V];
+#pragma GCC unroll 4
+  for (int v = 0; v < V; ++v) x_k[v] = load(x_v[v] + off);
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) {
+    const vec w_m = splat(w[m]);
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) acc[m][v] += w_m * x_k[v];
+  }
+}
+
 FC_INLINE void FN(fc_tile)(const int M, const int V, ptrdiff_t depth, const FC_T *restrict w,
                            ptrdiff_t w_pitch, const FC_T *restrict x, const int32_t *restrict off,
                            const int32_t *restrict at, const FC_T *restrict bias,
@@ -21,23 +34,20 @@ FC_INLINE void FN(fc_tile)(const int M, const int V, ptrdiff_t depth, const FC_T
   vec acc[FC_TILE_M][FC_TILE_V];
   const FC_T *x_v[FC_TILE_V];
 #pragma GCC unroll 4
-  for (int v = 0; v < V; ++v) x_v[v] = x + at[v];
+  for (int v = 0; v < V; ++v) {
+    x_v[v] = x + at[v];
+    __asm__("" : "+r"(x_v[v]));
+  }
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) acc[m][v] = bias ? splat(bias[m]) : load(y + m * y_pitch + to[v]);
 
-  for (ptrdiff_t k = 0; k < depth; ++k, w += w_pitch) {
-    vec x_k[FC_TILE_V];
-    const ptrdiff_t o = off[k];
+  if (M * V < FC_ISA_MANY) {
+    for (ptrdiff_t k = 0; k < depth; ++k, w += w_pitch) FN(fc_tile_step)(M, V, w, x_v, off[k], acc);
+  } else { /* as in panel.h */
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) x_k[v] = load(x_v[v] + o);
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) {
-      const vec w_m = splat(w[m]);
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) acc[m][v] += w_m * x_k[v];
-    }
+    for (ptrdiff_t k = 0; k < depth; ++k, w += w_pitch) FN(fc_tile_step)(M, V, w, x_v, off[k], acc);
   }
 
   __asm__("" : "+r"(y)); /* GCC would work out M * V addresses above and keep them through the loop */
