@@ -15,6 +15,7 @@ enum {
   FC_TILE_V = 4, /* vectors (output pixels) of the widest one */
   FC_PANEL_M = 6, /* rows (output pixels) of a panel's tile */
   FC_PANEL_V = 4, /* vectors (output channels) of the widest one */
+  FC_PANEL_TURN = 64, /* steps after which it fetches what comes next */
   FC_WINOGRAD_STRIP = 16, /* most tiles that a call transforms */
   FC_DOT_M = 6,
   FC_DOT_V = 5,
@@ -28,7 +29,8 @@ enum {
 /* kernels/panel.h */
 #define FC_PANEL_ARGS(T)                                                                         \
   (ptrdiff_t depth, const T *w, ptrdiff_t w_pitch, const T *x, const int32_t *off,               \
-   const int32_t *at, const T *start, ptrdiff_t start_pitch, T *y, ptrdiff_t y_pitch)
+   const int32_t *at, const T *start, ptrdiff_t start_pitch, T *y, ptrdiff_t y_pitch,             \
+   const char *next, ptrdiff_t lines)
 /* kernels/dot.h */
 #define FC_DOT_ARGS(T)                                                                           \
   (ptrdiff_t rows, ptrdiff_t n, const T *a, ptrdiff_t a_row, ptrdiff_t a_pitch, const T *b,      \

@@ -6,6 +6,8 @@
  *   x      any buffer in which all at[m] + off[k] may be read
  *   start  [M] rows start_pitch apart, of V vectors: a bias (its pitch 0), or y to add to it
  *   y      [M] rows y_pitch apart, of V vectors
+ *   next   what will be read next, anything: tiles of many sums fetch `lines` cache lines of it every
+ *          FC_PANEL_TURN steps, as much as memory gives meanwhile
  *
  * With filters in the lanes w is a panel of filters and the rows m are output pixels, any of a block:
  * `off` holds a tap's place (channel, row, column) and `at` a pixel's.  With pixels in the lanes w is a
@@ -30,7 +32,7 @@ FC_INLINE void FN(fc_panel_step)(const int M, const int V, const FC_T *restrict 
 FC_INLINE void FN(fc_panel)(const int M, const int V, ptrdiff_t depth, const FC_T *restrict w,
                             ptrdiff_t w_pitch, const FC_T *restrict x, const int32_t *restrict off,
                             const int32_t *restrict at, const FC_T *start, ptrdiff_t start_pitch,
-                            FC_T *y, ptrdiff_t y_pitch) {
+                            FC_T *y, ptrdiff_t y_pitch, const char *next, ptrdiff_t lines) {
   vec acc[FC_PANEL_M][FC_PANEL_V];
   const FC_T *x_m[FC_PANEL_M];
 #pragma GCC unroll 6
@@ -46,10 +48,16 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, ptrdiff_t depth, const FC_
   if (M * V < FC_ISA_MANY) {
     for (ptrdiff_t k = 0; k < depth; ++k, w += w_pitch)
       FN(fc_panel_step)(M, V, w, x_m, off[k], acc);
-  } else { /* two threads of a core share its decoder: the loop's own instructions cost sums */
+  } else {
+    const ptrdiff_t turn = lines ? FC_PANEL_TURN : depth;
+    for (ptrdiff_t first = 0; first < depth; first += turn) {
+      const ptrdiff_t last = first + turn < depth ? first + turn : depth;
+      for (ptrdiff_t i = 0; i < lines; ++i, next += 64) __builtin_prefetch(next, 0, 2);
+      /* two threads of a core share its decoder: what the loop itself executes costs sums */
 #pragma GCC unroll 4
-    for (ptrdiff_t k = 0; k < depth; ++k, w += w_pitch)
-      FN(fc_panel_step)(M, V, w, x_m, off[k], acc);
+      for (ptrdiff_t k = first; k < last; ++k, w += w_pitch)
+        FN(fc_panel_step)(M, V, w, x_m, off[k], acc);
+    }
   }
 
   __asm__("" : "+r"(y)); /* GCC would work out M addresses above and keep them through the loop */
@@ -61,6 +69,7 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, ptrdiff_t depth, const FC_
 
 #define FC_PANEL_OF(M, V)                                                                        \
   FC_KERNEL void FC_CAT(FN(fc_panel), _, M, x, V) FC_PANEL_ARGS(FC_T) {                          \
-    FN(fc_panel)(M, V, depth, w, w_pitch, x, off, at, start, start_pitch, y, y_pitch);           \
+    FN(fc_panel)(M, V, depth, w, w_pitch, x, off, at, start, start_pitch, y, y_pitch, next,     \
+                 lines);                                                                        \
   }
 #define FC_PANEL(M, V) FC_CAT(FN(fc_panel), _, M, x, V)

@@ -70,7 +70,8 @@ static void OF(check_panel)(const char *isa, const OF(fc_kernels) * f) {
   for (int m = 1; m <= FC_PANEL_M; ++m)
     for (int v = 1; v <= f->panel_v; ++v)
       for (int adds = 0; adds < 2; ++adds) {
-        const ptrdiff_t width = v * f->lanes, depth = between(0, 9), w_pitch = width + between(0, 3);
+        const ptrdiff_t width = v * f->lanes, w_pitch = width + between(0, 3);
+        const ptrdiff_t depth = between(0, 1) ? between(0, 9) : between(FC_PANEL_TURN - 3, 150);
         const ptrdiff_t y_pitch = width + between(0, 5), n_y = (m - 1) * y_pitch + width;
         const ptrdiff_t start_pitch = between(0, 1) ? width + between(0, 5) : 0;
         int32_t *off = room(depth * 4), *at = room(m * 4), reach = 0, farthest = 0;
@@ -93,7 +94,8 @@ static void OF(check_panel)(const char *isa, const OF(fc_kernels) * f) {
             for (ptrdiff_t k = 0; k < depth; ++k) *sum += x[at[i] + off[k]] * w[k * w_pitch + j];
           }
         f->panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, adds ? y : start,
-                               adds ? y_pitch : start_pitch, y, y_pitch);
+                               adds ? y_pitch : start_pitch, y, y_pitch, (const char *)w,
+                               between(0, 3));
         OF(same)(isa, "panel", y, wanted, n_y);
         leave(off), leave(at), leave(x), leave(w), leave(start), leave(y), leave(wanted);
       }

@@ -25,8 +25,9 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from fastconv.backends.native._dispatch cimport (
-    Call, FC_PANEL_M, FC_WINOGRAD_STRIP, fc_channels, fc_float_mode, fc_flush_denormals, fc_isa,
-    fc_set_float_mode, isa_table)
+    Call, FC_PANEL_M, FC_PANEL_TURN, FC_WINOGRAD_STRIP, fc_channels, fc_float_mode,
+    fc_flush_denormals, fc_isa, fc_set_float_mode, isa_table,
+)
 from fastconv.backends.native._views cimport View, is_contiguous, is_like, look_at, overlap
 
 cdef extern from *:
@@ -68,13 +69,6 @@ cdef extern from *:
       if (size <= 0) size = 1 << 15;
       return size < 1 << 14 ? 1 << 14 : size > 1 << 16 ? 1 << 16 : size;
     }
-    /* Processors fetch by themselves what is read in order, but not from the next page: the first lines
-     * of each page from p on, a few at a time, for too many stop what is being computed. */
-    static inline void fc_open_pages(const char *p, ptrdiff_t bytes) {
-      const char *end = p + bytes;
-      for (p += -(uintptr_t)p % 4096; p < end; p += 4096)
-        for (int line = 0; line < 4; ++line) __builtin_prefetch(p + 64 * line, 0, 2);
-    }
     /* all lines of a small plane; none where it lies backwards */
     static inline void fc_fetch(const char *p, ptrdiff_t bytes) {
       for (const char *end = p + bytes; p < end; p += 64) __builtin_prefetch(p, 0, 2);
@@ -82,7 +76,6 @@ cdef extern from *:
     """
     ptrdiff_t fc_first_level() nogil
     ptrdiff_t fc_second_level() nogil
-    void fc_open_pages(const char*, ptrdiff_t) nogil
     void fc_fetch(const char*, ptrdiff_t) nogil
 
 ctypedef fused real:
@@ -112,6 +105,7 @@ cdef enum:
     PATCH_BLOCK = 256       # output pixels of a block of patches, in the gradient of the weight
     KEEP_BYTES = 4194304    # scratch a thread may leave behind for the next call
     CACHE_LINE = 64
+    MOST_LINES = 32         # fetched in a turn of a panel: memory gives no more meanwhile
     CLASSES = 16            # most groups of columns with taps of their own
 
 cdef ptrdiff_t SERIAL_FLOPS = 1000000   # below: starting threads costs more than they save
@@ -212,12 +206,18 @@ cdef inline void tile(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t dep
 
 cdef inline void panel(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t depth, const real* w,
                        ptrdiff_t w_pitch, const real* x, const int32_t* off, const int32_t* at,
-                       const real* start, ptrdiff_t start_pitch, real* y,
-                       ptrdiff_t y_pitch) noexcept nogil:
+                       const real* start, ptrdiff_t start_pitch, real* y, ptrdiff_t y_pitch,
+                       const char* next = NULL, ptrdiff_t bytes = 0) noexcept nogil:
+    """A tile; meanwhile `bytes` bytes at `next` are fetched."""
+    cdef ptrdiff_t lines = 0
+    if bytes > 0:
+        lines = imin(ceil_div(bytes, ceil_div(depth, FC_PANEL_TURN) * CACHE_LINE), MOST_LINES)
     if real is float:
-        isa.f32.panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, start, start_pitch, y, y_pitch)
+        isa.f32.panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, start, start_pitch, y, y_pitch,
+                                    next, lines)
     else:
-        isa.f64.panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, start, start_pitch, y, y_pitch)
+        isa.f64.panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, start, start_pitch, y, y_pitch,
+                                    next, lines)
 
 
 cdef inline void dot(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t rows, ptrdiff_t n,

@@ -29,11 +29,11 @@ cdef struct PanelPlan:
 
 cdef inline void panel_from(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t depth,
                             const real* w, ptrdiff_t w_pitch, const real* x, const int32_t* off,
-                            const int32_t* at, const real* first, real* y,
-                            ptrdiff_t y_pitch) noexcept nogil:
+                            const int32_t* at, const real* first, real* y, ptrdiff_t y_pitch,
+                            const char* next = NULL, ptrdiff_t bytes = 0) noexcept nogil:
     """A tile whose rows all begin with `first`, or add to y where that is NULL."""
     panel(isa, m, v, depth, w, w_pitch, x, off, at, y if first == NULL else first,
-          y_pitch if first == NULL else 0, y, y_pitch)
+          y_pitch if first == NULL else 0, y, y_pitch, next, bytes)
 
 
 cdef inline ptrdiff_t panel_start(const PanelPlan* plan, ptrdiff_t i) noexcept nogil:
@@ -259,8 +259,8 @@ cdef void panel_run(const fc_isa* isa, ptrdiff_t lanes, ptrdiff_t v, ptrdiff_t b
         if rest > 0:
             m += 1
             rest -= 1
-        panel_from(isa, m, v, depth, w, v * lanes, x, off, at + begin, bias, y, v * lanes)
-        fc_open_pages(coming, m * ahead)
+        panel_from(isa, m, v, depth, w, v * lanes, x, off, at + begin, bias, y, v * lanes, coming,
+                   m * ahead)
         coming += m * ahead
         y += m * v * lanes
         begin += m

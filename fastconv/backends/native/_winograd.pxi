@@ -19,7 +19,6 @@ cdef enum:
     U_BYTES = 2097152           # unless they are few, and stay in a cache
     PRODUCT_DEPTH = 256         # channels that a product sums at a time
     PRODUCT_BYTES = 32768       # and their weights, which stay in L1
-    MOST_AHEAD = 512            # bytes of the next product's weights fetched for each tile
     WEIGHT_CHANNELS = 16        # channels of weights transformed at a time
 
 
@@ -35,7 +34,6 @@ cdef struct WinogradPlan:
     ptrdiff_t xn, xc, xh, xw, on, oc, oh, ow
     ptrdiff_t w_filter, w_channel, w_group      # strides of the weights
     int turned, activation
-    bint far                                    # whether the weights lie beyond the near caches
     size_t v_size, z_size, u_size, small_size, item
     const void* x
     const void* w           # weights, used where u is NULL
@@ -121,8 +119,7 @@ cdef void winograd_plan(WinogradPlan* plan, const Geometry* g, int threads) noex
     plan.v_tile = odd_lines(plan.vectors * plan.lanes, item)
     each = plan.n * plan.n * plan.v_tile * item
     plan.block = imin(V_BYTES // each, VZ_BYTES // (each + plan.n * plan.n * plan.panel * item))
-    plan.far = plan.groups * plan.panels * plan.u_size > U_BYTES
-    if plan.far:
+    if plan.groups * plan.panels * plan.u_size > U_BYTES:
         plan.block = imax(plan.block, imin(V_MOST_BYTES // each, FEW_TILES))
     plan.block = imax(plan.block, 1)
     plan.n_blocks = imax(ceil_div(plan.tiles, plan.block), 1)
@@ -271,11 +268,7 @@ cdef void winograd_products(const fc_isa* isa, const WinogradPlan* plan, const r
                 panel(isa, rows, vectors, depth, u + k * plan.panel, plan.panel,
                       v + t * plan.v_tile + k, plan.off, at,
                       sums if k else <const real*>plan.zeros, plan.panel if k else 0, sums,
-                      plan.panel)
-                if plan.far and ahead <= MOST_AHEAD:    # the next product's weights
-                    fc_fetch(coming, rows * ahead)
-                else:
-                    fc_open_pages(coming, rows * ahead)
+                      plan.panel, coming, rows * ahead)
                 coming += rows * ahead
                 t += rows
                 left -= 1
