@@ -34,6 +34,7 @@ cdef struct WinogradPlan:
     ptrdiff_t xn, xc, xh, xw, on, oc, oh, ow
     ptrdiff_t w_filter, w_channel, w_group      # strides of the weights
     int turned, activation
+    bint far                                    # whether the weights lie beyond the near caches
     size_t v_size, z_size, u_size, small_size, item
     const void* x
     const void* w           # weights, used where u is NULL
@@ -119,7 +120,8 @@ cdef void winograd_plan(WinogradPlan* plan, const Geometry* g, int threads) noex
     plan.v_tile = odd_lines(plan.vectors * plan.lanes, item)
     each = plan.n * plan.n * plan.v_tile * item
     plan.block = imin(V_BYTES // each, VZ_BYTES // (each + plan.n * plan.n * plan.panel * item))
-    if plan.groups * plan.panels * plan.u_size > U_BYTES:
+    plan.far = plan.groups * plan.panels * plan.u_size > U_BYTES
+    if plan.far:
         plan.block = imax(plan.block, imin(V_MOST_BYTES // each, FEW_TILES))
     plan.block = imax(plan.block, 1)
     plan.n_blocks = imax(ceil_div(plan.tiles, plan.block), 1)
@@ -268,7 +270,7 @@ cdef void winograd_products(const fc_isa* isa, const WinogradPlan* plan, const r
                 panel(isa, rows, vectors, depth, u + k * plan.panel, plan.panel,
                       v + t * plan.v_tile + k, plan.off, at,
                       sums if k else <const real*>plan.zeros, plan.panel if k else 0, sums,
-                      plan.panel, coming, rows * ahead)
+                      plan.panel, coming, rows * ahead if plan.far else 0)
                 coming += rows * ahead
                 t += rows
                 left -= 1
