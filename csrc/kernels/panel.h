@@ -49,15 +49,20 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, ptrdiff_t depth, const FC_
     for (ptrdiff_t k = 0; k < depth; ++k, w += w_pitch)
       FN(fc_panel_step)(M, V, w, x_m, off[k], acc);
   } else {
-    const ptrdiff_t turn = lines ? FC_PANEL_TURN : depth;
-    for (ptrdiff_t first = 0; first < depth; first += turn) {
-      const ptrdiff_t last = first + turn < depth ? first + turn : depth;
-      for (ptrdiff_t i = 0; i < lines; ++i, next += 64) __builtin_prefetch(next, 0, 2);
+    ptrdiff_t here;
+    do {
+      here = depth;
+      if (__builtin_expect(lines > 0, 0)) {
+        if (here > FC_PANEL_TURN) here = FC_PANEL_TURN;
+        for (ptrdiff_t i = 0; i < lines; ++i, next += 64) __builtin_prefetch(next, 0, 2);
+      }
       /* two threads of a core share its decoder: what the loop itself executes costs sums */
 #pragma GCC unroll 4
-      for (ptrdiff_t k = first; k < last; ++k, w += w_pitch)
+      for (ptrdiff_t k = 0; k < here; ++k, w += w_pitch)
         FN(fc_panel_step)(M, V, w, x_m, off[k], acc);
-    }
+      off += here;
+      depth -= here;
+    } while (depth > 0);
   }
 
   __asm__("" : "+r"(y)); /* GCC would work out M addresses above and keep them through the loop */

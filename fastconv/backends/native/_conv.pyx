@@ -105,6 +105,7 @@ cdef enum:
     PATCH_BLOCK = 256       # output pixels of a block of patches, in the gradient of the weight
     KEEP_BYTES = 4194304    # scratch a thread may leave behind for the next call
     CACHE_LINE = 64
+    NEAR_BYTES = 1048576    # weights that the near caches may keep
     MOST_LINES = 32         # fetched in a turn of a panel: memory gives no more meanwhile
     CLASSES = 16            # most groups of columns with taps of their own
 

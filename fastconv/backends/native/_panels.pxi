@@ -22,6 +22,7 @@ cdef struct PanelPlan:
     ptrdiff_t n_panels, block, n_kb     # panels of a group, of a block; blocks
     bint by_pixel, by_tile, in_place    # how the input is staged
     bint packs                  # each block packs the weights that it alone needs
+    bint far                    # whether the weights lie beyond the near caches
     ptrdiff_t steps             # of the sums of a group of pixels, at a time
     size_t w_size               # of those
     ptrdiff_t off_chan, off_row, off_col, at_row, at_pixel   # places in it: a tap's, an output's
@@ -57,6 +58,7 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
     xp.n_cb = ceil_div(xp.ci, xp.cb)
     plan.n_v = ceil_div(xp.co, xp.lanes)
     plan.n_panels = ceil_div(plan.n_v, plan.panel_v)
+    plan.far = plan.n_v * xp.lanes * xp.depth * <ptrdiff_t>item_size > NEAR_BYTES
     xp.n_classes = 1
     xp.class_taps = xp.col.n_taps
     xp.classes[0] = Columns(0, xp.col.n_out, 0, xp.col.n_taps, 0)
@@ -280,8 +282,9 @@ cdef void panel_rows(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrd
     cdef ptrdiff_t p = 0, end, t0, t1, per_tap = channels * xp.col.n_taps, width = v * xp.lanes
     cdef ptrdiff_t q, last = rows * cols, here, group = 0, stop, k, depth, steps, start
     cdef const char* coming = <const char*>(w + xp.taps * channels * width)
-    cdef ptrdiff_t ahead = ceil_div(xp.taps * channels * width * <ptrdiff_t>sizeof(real),
-                                    imax(last, 1))
+    cdef ptrdiff_t ahead = 0
+    if plan.far:
+        ahead = ceil_div(xp.taps * channels * width * <ptrdiff_t>sizeof(real), imax(last, 1))
     stop = PANEL_GROUP if to == NULL else first_group(xp, to)
     while p < rows:
         t0 = first_tap(&xp.row, p0 + p)
