@@ -24,7 +24,7 @@ FMA_LATENCY, FMA_PER_CYCLE, LOADS_PER_CYCLE = 4, 2, 2
 # from memory
 DEPTH, CALL = 256, 30
 # shares of its peak that a tile then reaches: stores, caches
-PANELS, LANES, ROWS, PATCHES = 0.95, 0.88, 0.80, 0.96
+PANELS, LANES, ROWS, PATCHES = 0.95, 0.95, 0.87, 0.93
 # and panels whose tiles' pixels are staged one behind the other
 PANELS_IN_ORDER = 1.0
 # the same for the gradient with respect to the weight: panels, those of 1x1 kernels, inner products
@@ -43,8 +43,8 @@ WEIGHT_FAR = 0.3
 # the same for results that come out of panels, filter by filter
 EMIT = 1.3
 EMIT_IN_ORDER = 0.8
-# cycles for a vector of results that a tile writes into the output
-WRITE = 1.0
+# cycles for a vector of results that a tile writes into the output; into as many pages as it has rows
+WRITE, WRITE_APART = 1.0, 4.0
 # cycles for an element of the weight: packed for all blocks, or by the block that needs it
 PACK, PACK_AT_ONCE = 2.0, 0.7
 # cycles that a tap of a plane's tile takes, with its share of the loads
@@ -177,7 +177,7 @@ class _Job:
         taken = times[0] * (len(groups) - 1) + times[-1]
         flops = self.flops * vectors * lanes / max(flat, 1)
         rate = PATCHES * vectors / taken
-        moved = staged + WRITE * self.made / lanes + WEIGHT_FAR * spec.K * self.depth
+        moved = staged + WRITE_APART * self.made / lanes + WEIGHT_FAR * spec.K * self.depth
         if self.op == "conv2d_input":
             moved += PACK_AT_ONCE * self.K * spec.groups * self.depth  # turned
         return Cost(flops, rate, moved)
