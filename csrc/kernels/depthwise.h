@@ -96,18 +96,21 @@ FC_INLINE void FN(fc_depthwise_tile)(const int M, const int V, const ptrdiff_t s
 FC_INLINE void FN(fc_depthwise_pairs)(const int V, const ptrdiff_t R, const ptrdiff_t S,
                                       const FC_T *const *x, ptrdiff_t first, const FC_T *w,
                                       FC_T bias, vec acc[4][4]) {
-  vec one[4], two[4]; /* sums of the first tap, if they are odd, and of pairs */
+  vec one[4], two[4]; /* sums of the tap left over, and of pairs */
+  /* a tap whose pixels are the first of vectors in memory, where zeros stand before rows staged so */
+  const ptrdiff_t alone = S % 2 ? S / 4 * 2 : S;
 #pragma GCC unroll 4
   for (int v = 0; v < 2 * V; ++v) one[v] = splat(bias), two[v] = (vec){0};
   for (ptrdiff_t r = 0; r < R; ++r, w += S) {
     const FC_T *const x_r = x[r] + first;
     if (S % 2) {
-      const vec w_0 = held(splat(w[0]));
+      const vec w_s = held(splat(w[alone]));
 #pragma GCC unroll 4
-      for (int v = 0; v < 2 * V; ++v) one[v] += w_0 * load(x_r + v * VL);
+      for (int v = 0; v < 2 * V; ++v) one[v] += w_s * load(x_r + alone + v * VL);
     }
 #pragma GCC unroll 2
-    for (ptrdiff_t s = S % 2; s < S; s += 2) {
+    for (ptrdiff_t i = 0; i < S / 2; ++i) {
+      const ptrdiff_t s = 2 * i + (2 * i >= alone);
       const vec w_s = held(splat_pair(w + s));
 #pragma GCC unroll 4
       for (int v = 0; v < 2 * V; ++v) two[v] += w_s * load(x_r + s + v * VL);
