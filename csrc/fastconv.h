@@ -54,7 +54,7 @@ enum {
    ptrdiff_t Q, const T *const *x, const int32_t *at, const T *w, T bias, T *y, ptrdiff_t y_pitch)
 #define FC_DEPTHWISE_3X3_ARGS(T)                                                                 \
   (ptrdiff_t stride, ptrdiff_t P, ptrdiff_t Q, const T *const *x, ptrdiff_t left,                \
-   ptrdiff_t width, ptrdiff_t ahead, const T *w, T bias, T *y, ptrdiff_t y_pitch)
+   ptrdiff_t width, const T *w, T bias, T *y, ptrdiff_t y_pitch)
 #define FC_DEPTHWISE_COLUMN_ARGS(T)                                                              \
   (ptrdiff_t stride, ptrdiff_t dilation, ptrdiff_t kernel_h, ptrdiff_t kernel_w, ptrdiff_t P,    \
    const T *const *x, ptrdiff_t at, const T *w, ptrdiff_t w_row, T bias, T *y, ptrdiff_t y_pitch)

@@ -53,6 +53,7 @@ typedef FC_T uvec __attribute__((vector_size(FC_BYTES), aligned(FC_EB), may_alia
 #define store_n FN(fc_store_n)
 #define load_where FN(fc_load_where)
 #define splat FN(fc_splat)
+#define splat_pair FN(fc_splat_pair)
 #define held FN(fc_held)
 #define isplat FN(fc_isplat)
 #define select FN(fc_select)
@@ -82,6 +83,21 @@ FC_INLINE vec load(const FC_T *p) { return *(const uvec *)p; }
 FC_INLINE void store(FC_T *p, vec x) { *(uvec *)p = x; }
 /* x - 0 and not x + 0: the latter would turn -0 into 0 and costs an addition */
 FC_INLINE vec splat(FC_T x) { return x - (vec){0}; }
+/* p[0] p[1] p[0] p[1] ... */
+FC_INLINE vec splat_pair(const FC_T *p) {
+#if FC_BYTES == 64 && FC_F64
+  return (vec)_mm512_broadcast_f32x4(_mm_loadu_ps((const float *)p));
+#elif FC_BYTES == 32 && FC_F64
+  return (vec)_mm256_broadcast_pd((const __m128d *)p);
+#elif FC_F64
+  return load(p);
+#else
+  typedef int64_t pairs __attribute__((vector_size(FC_BYTES)));
+  int64_t pair;
+  memcpy(&pair, p, sizeof pair);
+  return (vec)(pair - (pairs){0});
+#endif
+}
 FC_INLINE ivec isplat(FC_I x) { return x - (ivec){0}; }
 /* x, in a register from here on: GCC would load it from memory again at each use */
 FC_INLINE vec held(vec x) {

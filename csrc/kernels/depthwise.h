@@ -4,7 +4,7 @@
  *
  *   x   [(P - 1) * stride + R] pointers to rows, wherever they lie; of each the at[s] + Q * step
  *       pixels are read, with Q rounded up to whole vectors where it is less than two
- *   at  [S] where the pixel of tap s for the first output lies in a row
+ *   at  [S] where the pixel of tap s for the first output lies in a row; at[0] + s where step is 2
  *   w   [R][S]
  *   y   [P] rows y_pitch apart, of Q pixels
  *
@@ -12,6 +12,10 @@
  * that it meets; with a stride the rows of x, and those of w, fall into phases that do not meet.
  * M * V accumulators, V inputs and one weight have to fit in the registers.  Where P and Q are no
  * multiples of the tile the last ones overlap those before: they come out the same again.
+ *
+ * At step 2 pixels are not sorted into even and odd ones but multiplied as they lie, by a pair of taps
+ * in turn; in the end neighbouring lanes are added.  The tap left over goes over all pixels, too, and
+ * every second sum of it is dropped.
  */
 #if FC_ISA_TILE_M == 8 /* 32 registers */
 #define FC_DEPTHWISE_V 4
@@ -21,20 +25,37 @@
 #define FC_DEPTHWISE_V 2
 #endif
 
+/* the even lanes of `one`, and neighbouring lanes of `two` added up */
+FC_INLINE vec FN(fc_depthwise_merge)(const vec one[2], const vec two[2]) {
+  return sorted(some_evens(two[0], two[1]) + some_odds(two[0], two[1]) + some_evens(one[0], one[1]));
+}
+
+/* n pixels of M rows, in V vectors */
+FC_INLINE void FN(fc_depthwise_store)(const int M, const int V, ptrdiff_t n, vec acc[4][4], FC_T *y,
+                                      ptrdiff_t y_pitch) {
+  const ptrdiff_t last = n - (V - 1) * VL; /* pixels of the last vector */
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 4
+    for (int v = 0; v < V - 1; ++v) store(y + m * y_pitch + v * VL, acc[m][v]);
+    FC_T *const y_last = y + m * y_pitch + (V - 1) * VL;
+    if (V > 2 || FC_LIKELY(last >= VL))
+      store(y_last, acc[m][V - 1]);
+    else
+      store_n(y_last, (int)last, acc[m][V - 1]);
+  }
+}
+
 /* one row of x, which the rows from m0 to m1 of the tile meet; w is where row 0 meets it */
 FC_INLINE void FN(fc_depthwise_row)(const int m0, const int m1, const int V, const ptrdiff_t S,
-                                    const ptrdiff_t step, const FC_T *x, const int32_t *at,
-                                    const FC_T *w, const ptrdiff_t w_row, vec acc[4][4]) {
+                                    const FC_T *x, const int32_t *at, const FC_T *w,
+                                    const ptrdiff_t w_row, vec acc[4][4]) {
 #pragma GCC unroll 3
   for (ptrdiff_t s = 0; s < S; ++s) {
     const FC_T *x_s = x + at[s];
     vec x_v[4];
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v)
-      if (step == 1)
-        x_v[v] = held(load(x_s + v * VL));
-      else
-        x_v[v] = some_evens(load(x_s + 2 * v * VL), load(x_s + (2 * v + 1) * VL));
+    for (int v = 0; v < V; ++v) x_v[v] = held(load(x_s + v * VL));
 #pragma GCC unroll 4
     for (int m = m0; m < m1; ++m) {
       const vec w_s = splat(w[s - m * w_row]);
@@ -46,11 +67,9 @@ FC_INLINE void FN(fc_depthwise_row)(const int m0, const int m1, const int V, con
 
 /* M - 1 <= R / stride */
 FC_INLINE void FN(fc_depthwise_tile)(const int M, const int V, const ptrdiff_t stride,
-                                     const ptrdiff_t step, const ptrdiff_t R, const ptrdiff_t S,
-                                     const FC_T *const *x, ptrdiff_t q, const int32_t *at,
-                                     const FC_T *w, FC_T bias,
-                                     FC_T *restrict y, ptrdiff_t y_pitch, ptrdiff_t Q) {
-  vec acc[4][4];
+                                     const ptrdiff_t R, const ptrdiff_t S, const FC_T *const *x,
+                                     ptrdiff_t q, const int32_t *at, const FC_T *w, FC_T bias,
+                                     vec acc[4][4]) {
 #pragma GCC unroll 4
   for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
@@ -62,8 +81,7 @@ FC_INLINE void FN(fc_depthwise_tile)(const int M, const int V, const ptrdiff_t s
     const FC_T *const *x_f = x + f;
     const FC_T *w_f = w + f * S;
 #define FC_ROW(j, m0, m1)                                                                        \
-  FN(fc_depthwise_row)(m0, m1, V, S, step, x_f[(j) * stride] + q * step, at, w_f + (j) * w_row,  \
-                       w_row, acc)
+  FN(fc_depthwise_row)(m0, m1, V, S, x_f[(j) * stride] + q, at, w_f + (j) * w_row, w_row, acc)
 #pragma GCC unroll 3
     for (int j = 0; j < M - 1; ++j) FC_ROW(j, 0, j + 1);
 #pragma GCC unroll 2
@@ -72,24 +90,34 @@ FC_INLINE void FN(fc_depthwise_tile)(const int M, const int V, const ptrdiff_t s
     for (int j = 0; j < M - 1; ++j) FC_ROW(taps + j, j + 1, M);
 #undef FC_ROW
   }
+}
 
+/* a row of it at step 2 */
+FC_INLINE void FN(fc_depthwise_pairs)(const int V, const ptrdiff_t R, const ptrdiff_t S,
+                                      const FC_T *const *x, ptrdiff_t first, const FC_T *w,
+                                      FC_T bias, vec acc[4][4]) {
+  vec one[4], two[4]; /* sums of the tap left over, and of pairs */
+  /* a tap whose pixels are the first of vectors in memory, where zeros stand before rows staged so */
+  const ptrdiff_t alone = S % 2 ? S / 4 * 2 : S;
 #pragma GCC unroll 4
-  for (int m = 0; m < M; ++m)
+  for (int v = 0; v < 2 * V; ++v) one[v] = splat(bias), two[v] = (vec){0};
+  for (ptrdiff_t r = 0; r < R; ++r, w += S) {
+    const FC_T *const x_r = x[r] + first;
+    if (S % 2) {
+      const vec w_s = held(splat(w[alone]));
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v)
-      if (step == 2) acc[m][v] = sorted(acc[m][v]);
-
-  const ptrdiff_t last = Q - q - (V - 1) * VL; /* pixels of the last vector */
+      for (int v = 0; v < 2 * V; ++v) one[v] += w_s * load(x_r + alone + v * VL);
+    }
+#pragma GCC unroll 2
+    for (ptrdiff_t i = 0; i < S / 2; ++i) {
+      const ptrdiff_t s = 2 * i + (2 * i >= alone);
+      const vec w_s = held(splat_pair(w + s));
 #pragma GCC unroll 4
-  for (int m = 0; m < M; ++m) {
-#pragma GCC unroll 4
-    for (int v = 0; v < V - 1; ++v) store(y + m * y_pitch + q + v * VL, acc[m][v]);
-    FC_T *const y_last = y + m * y_pitch + q + (V - 1) * VL;
-    if (V > 2 || FC_LIKELY(last >= VL))
-      store(y_last, acc[m][V - 1]);
-    else
-      store_n(y_last, (int)last, acc[m][V - 1]);
+      for (int v = 0; v < 2 * V; ++v) two[v] += w_s * load(x_r + s + v * VL);
+    }
   }
+#pragma GCC unroll 2
+  for (int v = 0; v < V; ++v) acc[0][v] = FN(fc_depthwise_merge)(one + 2 * v, two + 2 * v);
 }
 
 FC_INLINE void FN(fc_depthwise_rows)(const int M, const int V, const ptrdiff_t stride,
@@ -101,8 +129,14 @@ FC_INLINE void FN(fc_depthwise_rows)(const int M, const int V, const ptrdiff_t s
     if (p > P - M) p = P - M;
     ptrdiff_t q = 0;
 #define FC_COLUMNS(V)                                                                            \
-  FN(fc_depthwise_tile)(M, V, stride, step, R, S, x + p * stride, q, at, w, bias,                \
-                        y + p * y_pitch, y_pitch, Q)
+  do {                                                                                           \
+    vec acc[4][4];                                                                               \
+    if (step == 2)                                                                               \
+      FN(fc_depthwise_pairs)(V, R, S, x + p * stride, at[0] + 2 * q, w, bias, acc);              \
+    else                                                                                         \
+      FN(fc_depthwise_tile)(M, V, stride, R, S, x + p * stride, q, at, w, bias, acc);            \
+    FN(fc_depthwise_store)(M, V, Q - q, acc, y + p * y_pitch + q, y_pitch);                      \
+  } while (0)
     for (; Q - q >= V * VL; q += V * VL) FC_COLUMNS(V);
     for (; Q - q > VL; q += 2 * VL) {
       if (q > Q - 2 * VL && q) q = Q - 2 * VL;
@@ -121,55 +155,38 @@ FC_INLINE void FN(fc_depthwise_rows)(const int M, const int V, const ptrdiff_t s
  *   y[p][q] = bias + sum_{r, s < 3} w[r][s] * x[p * stride + r][q * stride - left + s]     p < P, q < Q
  *
  *   x  [(P - 1) * stride + 3] pointers to rows; pixels outside [0, width) count as zero; from -left on
- *      max(Q, VL) * stride + 2 pixels are read, whatever they hold beside the row
+ *      max(Q, VL) * stride + 3 - stride pixels are read, whatever they hold beside the row
  *   w  [3][3]      y  [P] rows y_pitch apart, of Q pixels
  *
- * What lies `ahead` elements behind the rows is brought into the cache, if it is memory at all.
- * stride is 1 or 2, in both directions.  A tile is M rows by one vector: nine weights, the sums and a
- * vector of a row, which is loaded once for all the sums it goes into.
+ * stride is 1 or 2, in both directions.  A tile is two rows by one vector: all weights are in registers,
+ * and pixels come from memory as factors, but for those that both rows need.
  */
-FC_INLINE void FN(fc_depthwise_taps)(const ptrdiff_t stride, vec a, vec b, vec c, vec d, vec x_s[3]) {
-  x_s[0] = stride == 1 ? a : some_evens(a, b);
-  x_s[1] = stride == 1 ? b : some_odds(a, b);
-  x_s[2] = stride == 1 ? c : some_evens(c, d);
-}
-
-/* the lanes from x[at] on that lie in the row, as a vector to be shuffled like one */
-FC_INLINE vec FN(fc_depthwise_inside)(ptrdiff_t at, ptrdiff_t width) {
-  const ivec lane = iota();
-  const ptrdiff_t begin = at < 0 ? -at : 0, end = width - at;
-  return from_bits((lane >= (FC_I)(begin < VL ? begin : VL)) & (lane < (FC_I)(end < VL ? end : VL)));
-}
-
 FC_INLINE void FN(fc_depthwise_3x3_tile)(const int M, const int stride, const ivec *mask,
-                                         const FC_T *const *x, ptrdiff_t at, ptrdiff_t ahead,
-                                         const vec w[9], FC_T bias, FC_T *restrict y,
-                                         ptrdiff_t y_pitch, int n) {
-  vec acc[7];
-#pragma GCC unroll 7
-  for (int m = 0; m < M; ++m) acc[m] = splat(bias);
-#pragma GCC unroll 15
+                                         const FC_T *const *x, ptrdiff_t at, const vec w[9], vec bias,
+                                         FC_T *y, ptrdiff_t y_pitch, int n) {
+  vec sum[7][4];
+  __asm__("" : "+r"(at)); /* one index for all addresses */
+#pragma GCC unroll 9
   for (int j = 0; j < (M - 1) * stride + 3; ++j) {
-    const FC_T *const x_j = x[j] + at;
-    __builtin_prefetch(x_j + ahead);
-    if (stride == 2 && FC_BYTES == 64) __builtin_prefetch(x_j + ahead + VL);
-    vec x_s[3];
-    if (stride == 2)
-      FN(fc_depthwise_taps)(2, load(x_j), load(x_j + VL), load(x_j + 2), load(x_j + 2 + VL), x_s);
-#pragma GCC unroll 3
-    for (int s = 0; s < 3; ++s)
-      if (stride == 1)
-        x_s[s] = held(mask ? load_where(x_j + s, mask[s]) : load(x_j + s));
-      else
-        x_s[s] = held(mask ? from_bits(bits(x_s[s]) & mask[s]) : x_s[s]);
-#pragma GCC unroll 3
-    for (int s = 0; s < 3; ++s)
+#pragma GCC unroll 4
+    for (int i = 0; i < stride + 2; ++i) { /* at stride 2: two vectors for tap 0, two for 1 and 2 */
+      const FC_T *const x_i = x[j] + at + (stride == 1 ? i : i / 2 + i % 2 * VL);
+      vec v = mask ? load_where(x_i, mask[i]) : load(x_i);
+      if (mask || (j >= stride && j < (M - 1) * stride + 3 - stride)) v = held(v);
 #pragma GCC unroll 7
-      for (int m = 0; m < M; ++m)
-        if (j >= m * stride && j < m * stride + 3) acc[m] += w[(j - m * stride) * 3 + s] * x_s[s];
+      for (int m = 0; m < M; ++m) {
+        const int r = j - m * stride, of = stride == 1 ? 0 : i;
+        if (r < 0 || r >= 3) continue;
+        const vec w_r = w[stride == 1 ? r * 3 + i : r * 2 + i / 2];
+        /* held: which of two products is fused must not be GCC's choice */
+        sum[m][of] = r || (stride == 1 && i) ? sum[m][of] + v * w_r
+                     : i < 2                 ? bias + v * w_r
+                                             : held(v * w_r);
+      }
+    }
     if (j < 2 || (j - 2) % stride) continue;
     const int m = (j - 2) / stride;
-    const vec y_m = stride == 2 ? sorted(acc[m]) : acc[m];
+    const vec y_m = stride == 1 ? sum[m][0] : FN(fc_depthwise_merge)(sum[m], sum[m] + 2);
     if (FC_BYTES == 64 && mask)
       store_n(y + m * y_pitch, n, y_m);
     else
@@ -177,21 +194,56 @@ FC_INLINE void FN(fc_depthwise_3x3_tile)(const int M, const int stride, const iv
   }
 }
 
-/* one vector of all rows: n pixels of it where there are not as many as lanes */
-FC_INLINE void FN(fc_depthwise_3x3_strip)(const int stride, const ivec *mask, ptrdiff_t P,
-                                          const FC_T *const *x, ptrdiff_t at, ptrdiff_t ahead,
-                                          const FC_T *taps, FC_T bias, FC_T *y, ptrdiff_t y_pitch,
-                                          ptrdiff_t n) {
+FC_INLINE void FN(fc_depthwise_3x3_weights)(const int stride, const FC_T *taps, vec w[9]) {
+#pragma GCC unroll 3
+  for (int r = 0; r < 3; ++r)
+    if (stride == 1) {
+#pragma GCC unroll 3
+      for (int s = 0; s < 3; ++s) w[r * 3 + s] = held(splat(taps[r * 3 + s]));
+    } else {
+      w[r * 2] = held(splat(taps[r * 3]));
+      w[r * 2 + 1] = held(splat_pair(taps + r * 3 + 1));
+    }
+}
+
+/* n >= VL columns that read no pixel beside the rows, of P >= 2 rows: in the order of memory */
+FC_INLINE void FN(fc_depthwise_3x3_inner)(const int stride, ptrdiff_t P, const FC_T *const *x,
+                                          ptrdiff_t at, const FC_T *taps, FC_T bias, FC_T *y,
+                                          ptrdiff_t y_pitch, ptrdiff_t n) {
   vec w[9];
+  FN(fc_depthwise_3x3_weights)(stride, taps, w);
+  const vec start = held(splat(bias));
+  for (ptrdiff_t p = 0; p < P; p += 2) {
+    if (p > P - 2) p = P - 2;
+    const FC_T *x_p[5];
+#pragma GCC unroll 5
+    for (int j = 0; j < stride + 3; ++j) x_p[j] = x[p * stride + j] + at;
+    for (ptrdiff_t q = 0; q < n; q += VL) {
+      if (q > n - VL) q = n - VL;
+      FN(fc_depthwise_3x3_tile)(2, stride, NULL, x_p, q * stride, w, start, y + p * y_pitch + q,
+                                y_pitch, VL);
+    }
+  }
+}
+
+/* one vector of all rows: n pixels of it where there are not as many as lanes */
+FC_INLINE void FN(fc_depthwise_3x3_border)(const int stride, const ivec *in, ptrdiff_t P,
+                                           const FC_T *const *x, ptrdiff_t at, const FC_T *taps,
+                                           FC_T bias, FC_T *y, ptrdiff_t y_pitch, ptrdiff_t n) {
+  const int rows = stride == 1 ? 7 : 1; /* of a tile: at stride 2 the masks take their registers */
+  vec w[9];
+  ivec mask[4];
   FC_T narrow[7 * VL];
   /* short rows go by way of a buffer where a masked store takes longer */
-  const int is_narrow = FC_BYTES < 64 && mask && n < VL, first = n < VL ? (int)n : VL;
-#pragma GCC unroll 9
-  for (int i = 0; i < 9; ++i) w[i] = held(splat(taps[i]));
+  const int is_narrow = FC_BYTES < 64 && n < VL, first = n < VL ? (int)n : VL;
+  FN(fc_depthwise_3x3_weights)(stride, taps, w);
+  const vec start = splat(bias);
+#pragma GCC unroll 4
+  for (int i = 0; i < stride + 2; ++i) mask[i] = in[i]; /* no store overwrites them */
 #define FC_3X3(M)                                                                                \
   do {                                                                                           \
     FC_T *const y_p = y + p * y_pitch;                                                           \
-    FN(fc_depthwise_3x3_tile)(M, stride, mask, x + p * stride, at, ahead, w, bias,               \
+    FN(fc_depthwise_3x3_tile)(M, stride, mask, x + p * stride, at, w, start,                     \
                               is_narrow ? narrow : y_p, is_narrow ? VL : y_pitch, first);        \
     if (is_narrow)                                                                               \
       for (int m = 0; m < M; ++m) {                                                              \
@@ -203,11 +255,11 @@ FC_INLINE void FN(fc_depthwise_3x3_strip)(const int stride, const ivec *mask, pt
       }                                                                                          \
   } while (0)
   ptrdiff_t p = 0;
-  if (P >= 7) {
-    const ptrdiff_t end = P % 7 > 2 ? P : P / 7 * 7; /* the last tile overlaps the one before */
-    for (; p < end; p += 7) {
-      if (p > P - 7) p = P - 7;
-      FC_3X3(7);
+  if (rows > 1 && P >= rows) {
+    const ptrdiff_t end = P % rows > 2 ? P : P / rows * rows; /* the last tile may overlap */
+    for (; p < end; p += rows) {
+      if (p > P - rows) p = P - rows;
+      FC_3X3(rows);
     }
   }
   for (; p < P; ++p) FC_3X3(1);
@@ -215,60 +267,61 @@ FC_INLINE void FN(fc_depthwise_3x3_strip)(const int stride, const ivec *mask, pt
 }
 
 /* functions, for GCC would load what they share before it knows which is called */
-#define FC_STRIP(name, stride, mask)                                                             \
-  FC_KERNEL void FN(name)(const ivec *in, ptrdiff_t P, const FC_T *const *x, ptrdiff_t at,       \
-                          ptrdiff_t ahead, const FC_T *w, FC_T bias, FC_T *y,                    \
-                          ptrdiff_t y_pitch, ptrdiff_t n) {                                      \
-    (void)in;                                                                                    \
-    FN(fc_depthwise_3x3_strip)(stride, mask, P, x, at, ahead, w, bias, y, y_pitch, n);           \
+#define FC_COLUMNS(stride)                                                                       \
+  FC_KERNEL void FN(fc_inner_3x3_s##stride)(ptrdiff_t P, const FC_T *const *x, ptrdiff_t at,     \
+                                            const FC_T *w, FC_T bias, FC_T *y,                   \
+                                            ptrdiff_t y_pitch, ptrdiff_t n) {                    \
+    FN(fc_depthwise_3x3_inner)(stride, P, x, at, w, bias, y, y_pitch, n);                        \
+  }                                                                                              \
+  FC_KERNEL __attribute__((nonnull)) void FN(fc_border_3x3_s##stride)(                           \
+      const ivec *mask, ptrdiff_t P, const FC_T *const *x, ptrdiff_t at, const FC_T *w,          \
+      FC_T bias, FC_T *y, ptrdiff_t y_pitch, ptrdiff_t n) {                                      \
+    FN(fc_depthwise_3x3_border)(stride, mask, P, x, at, w, bias, y, y_pitch, n);                 \
   }
-FC_STRIP(fc_strip_3x3, 1, NULL)
-FC_STRIP(fc_strip_3x3_border, 1, in)
-FC_STRIP(fc_strip_3x3_s2, 2, NULL)
-FC_STRIP(fc_strip_3x3_s2_border, 2, in)
-#undef FC_STRIP
+FC_COLUMNS(1)
+FC_COLUMNS(2)
+#undef FC_COLUMNS
 
 FC_KERNEL void FN(fc_depthwise_3x3) FC_DEPTHWISE_3X3_ARGS(FC_T) {
+  /* the columns whose vectors read pixels of the rows alone */
+  ptrdiff_t begin = left > 0 ? (left + stride * VL - 1) / (stride * VL) * VL : 0;
+  ptrdiff_t end = (width + left - 3 + stride) / stride;
+  if (end >= Q && begin > Q - VL && left <= (Q - VL) * stride) begin = Q - VL;
+  end = end >= Q ? Q : begin + (end - begin) / VL * VL;
+  const int is_inner = P > 1 && end - begin >= VL;
+  if (is_inner) /* first, so that rows come into the cache in their order */
+    (stride == 1 ? FN(fc_inner_3x3_s1) : FN(fc_inner_3x3_s2))(P, x, begin * stride - left, w, bias,
+                                                              y + begin, y_pitch, end - begin);
   for (ptrdiff_t q = 0; q < Q; q += VL) {
+    if (is_inner && q >= begin && q < end) q = end;
+    if (q >= Q) break;
     if (q && q > Q - VL) q = Q - VL;
-    const ptrdiff_t at = q * stride - left;
-#define FC_STRIP(name, mask) FN(name)(mask, P, x, at, ahead, w, bias, y + q, y_pitch, Q)
-    if (Q >= VL && at >= 0 && at + 2 + stride * VL <= width) {
-      if (stride == 1)
-        FC_STRIP(fc_strip_3x3, NULL);
-      else
-        FC_STRIP(fc_strip_3x3_s2, NULL);
-      continue;
+    ivec mask[4];
+    for (int i = 0; i < stride + 2; ++i) { /* the lanes that lie in the row */
+      const ptrdiff_t at = q * stride - left + (stride == 1 ? i : i / 2 + i % 2 * VL);
+      const ptrdiff_t after = width - at;
+      mask[i] = (iota() >= (FC_I)(at >= 0 ? 0 : -at < VL ? -at : VL)) &
+                (iota() < (FC_I)(after < VL ? after : VL));
     }
-#define FC_INSIDE(i) FN(fc_depthwise_inside)(at + (i), width)
-    vec in[3];
-    ivec mask[3];
-    FN(fc_depthwise_taps)(stride, FC_INSIDE(0), FC_INSIDE(stride == 1 ? 1 : VL), FC_INSIDE(2),
-                          FC_INSIDE(2 + VL), in);
-#undef FC_INSIDE
-    for (int s = 0; s < 3; ++s) mask[s] = bits(in[s]);
-    if (stride == 1)
-      FC_STRIP(fc_strip_3x3_border, mask);
-    else
-      FC_STRIP(fc_strip_3x3_s2_border, mask);
-#undef FC_STRIP
+    (stride == 1 ? FN(fc_border_3x3_s1) : FN(fc_border_3x3_s2))(mask, P, x, q * stride - left, w,
+                                                                bias, y + q, y_pitch, Q);
   }
 }
 
 FC_KERNEL void FN(fc_depthwise) FC_DEPTHWISE_ARGS(FC_T) {
   const ptrdiff_t taps = kernel_h / stride; /* the fewest of a phase */
-#define FC_ROWS(M, V, step)                                                                      \
-  FN(fc_depthwise_rows)(M, V, stride, step, kernel_h, kernel_w, P, Q, x, at, w, bias, y, y_pitch)
-  if (step == 2 && taps >= 1 && P >= 2)
-    FC_ROWS(2, 2, 2);
+#define FC_ROWS(M, V, step, S)                                                                   \
+  FN(fc_depthwise_rows)(M, V, stride, step, kernel_h, S, P, Q, x, at, w, bias, y, y_pitch)
+  if (step == 2 && kernel_w == 5)
+    FC_ROWS(1, 2, 2, 5);
   else if (step == 2)
-    FC_ROWS(1, 2, 2);
+    FC_ROWS(1, 2, 2, kernel_w);
   else if (taps >= 3 && P >= 4)
-    FC_ROWS(4, FC_DEPTHWISE_V, 1);
+    FC_ROWS(4, FC_DEPTHWISE_V, 1, kernel_w);
   else if (taps >= 1 && P >= 2)
-    FC_ROWS(2, FC_DEPTHWISE_V, 1);
+    FC_ROWS(2, FC_DEPTHWISE_V, 1, kernel_w);
   else
-    FC_ROWS(1, FC_DEPTHWISE_V, 1);
+    FC_ROWS(1, FC_DEPTHWISE_V, 1, kernel_w);
 #undef FC_ROWS
 }
 

@@ -13,6 +13,7 @@
 #undef store_n
 #undef load_where
 #undef splat
+#undef splat_pair
 #undef held
 #undef isplat
 #undef select

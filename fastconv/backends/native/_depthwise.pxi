@@ -17,8 +17,7 @@ cdef enum:
 cdef enum:                  # instead of a slot
     IN_PLACE = -1
     BY_COLUMN = -2
-    BY_MASK = -3            # in place, all of it, by the kernel of 3 by 3 taps,
-    MASK_TILE = 7           # whose tiles have so many rows
+    BY_MASK = -3            # in place, all of it, by the kernel of 3 by 3 taps
 
 
 cdef struct Region:
@@ -59,14 +58,10 @@ cdef inline void depthwise_rows(const fc_isa* isa, ptrdiff_t stride, ptrdiff_t s
 
 cdef inline void depthwise_3x3(const fc_isa* isa, const PlanePlan* plan, ptrdiff_t rows, const real** x,
                                const real* w, real bias, real* y, ptrdiff_t y_pitch) noexcept nogil:
-    # the rows of the next block come into the cache meanwhile
-    cdef ptrdiff_t ahead = rows * plan.step * plan.xh
     if real is float:
-        isa.f32.depthwise_3x3(plan.step, rows, plan.out_w, x, plan.left, plan.width, ahead, w, bias, y,
-                              y_pitch)
+        isa.f32.depthwise_3x3(plan.step, rows, plan.out_w, x, plan.left, plan.width, w, bias, y, y_pitch)
     else:
-        isa.f64.depthwise_3x3(plan.step, rows, plan.out_w, x, plan.left, plan.width, ahead, w, bias, y,
-                              y_pitch)
+        isa.f64.depthwise_3x3(plan.step, rows, plan.out_w, x, plan.left, plan.width, w, bias, y, y_pitch)
 
 
 cdef inline void split_plane(const fc_isa* isa, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride,
@@ -246,8 +241,8 @@ cdef void plan_columns(PlanePlan* plan, ptrdiff_t lanes, bint whole) noexcept no
     cdef ptrdiff_t before, behind, least, end
     cdef int n = 1, i
     cdef bint by_column
-    # the kernel takes every second pixel of a row itself
-    plan.column_step = stride if stride <= 2 and not whole else 1
+    # the kernel takes every second pixel of a row itself, for taps that are neighbours
+    plan.column_step = 2 if stride == 2 and plan.dilation_w == 1 and not whole else 1
     plan.phases = stride // plan.column_step
     if (not whole and plan.xw == 1 and plan.ow == 1 and plan.kernel_h == 3 and plan.kernel_w == 3
             and plan.dilation_h == 1 and plan.dilation_w == 1 and plan.stride_h == stride
@@ -255,7 +250,7 @@ cdef void plan_columns(PlanePlan* plan, ptrdiff_t lanes, bint whole) noexcept no
         plan.region[0] = Region(0, plan.out_w, 0, 0, 0, BY_MASK)
         plan.n_regions = plan.n_staged = 1
         plan.lead = ceil_div(imax(plan.left, 0), lanes) * lanes
-        plan.reach = imax(plan.out_w, lanes) * stride + 2 - plan.left
+        plan.reach = imax(plan.out_w, lanes) * stride + 3 - stride - plan.left
         plan.phase = plan.lead + ceil_div(imax(plan.width, plan.reach), lanes) * lanes
         return
     # output columns before and behind those that read no padding
@@ -290,9 +285,6 @@ cdef void plan_columns(PlanePlan* plan, ptrdiff_t lanes, bint whole) noexcept no
         plan.n_staged = 0 if by_column else n - 1
         plan.phase = 0 if by_column else imax(before, behind) * stride + reach
     else:
-        # split into phases once, instead of by each tap of each filter
-        plan.column_step, plan.phases = 1, stride
-        plan.lead = ceil_div(ceil_div(imax(plan.left, 0), stride), lanes) * lanes
         plan.region[0] = Region(0, plan.out_w, 0, plan.width,
                                 -plan.left if plan.phases == 1 else 0, 0)
         plan.n_staged = 1
@@ -310,7 +302,7 @@ cdef void plan_rows(PlanePlan* plan, ptrdiff_t item_size, int threads) noexcept 
     With a dilation d the output rows that share rows of the input are d / gcd(d, stride) apart: they
     take turns, and within a turn input rows are d apart and the stride is stride / gcd(d, stride).
     """
-    cdef ptrdiff_t common = gcd(plan.dilation_h, plan.stride_h), items, rows, tile
+    cdef ptrdiff_t common = gcd(plan.dilation_h, plan.stride_h), items, rows
     cdef ptrdiff_t pitch = imax(plan.phases * plan.phase, plan.width)
     plan.turns = imin(plan.dilation_h // common, imax(plan.out_h, 1))
     plan.step = plan.stride_h // common
@@ -319,9 +311,8 @@ cdef void plan_rows(PlanePlan* plan, ptrdiff_t item_size, int threads) noexcept 
     items = plan.images * plan.channels * plan.turns
     if items < 4 * threads:     # enough blocks for the threads
         plan.pb = imin(plan.pb, ceil_div(rows, ceil_div(4 * threads, imax(items, 1))))
-    # whole tiles, of eight rows or seven at least
-    tile = MASK_TILE if plan.region[0].slot == BY_MASK else 4
-    plan.pb = ceil_div(block_of(rows, imax(plan.pb, 8 // tile * tile)), tile) * tile
+    # whole tiles, of eight rows at least
+    plan.pb = ceil_div(block_of(rows, imax(plan.pb, 8)), 4) * 4
     plan.n_pb = ceil_div(rows, plan.pb)
 
 

@@ -85,7 +85,7 @@ cdef extern from "fastconv.h" nogil:
                           const float**, const int32_t*, const float*, float, float*,
                           ptrdiff_t) noexcept nogil
         void (*depthwise_3x3)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const float**, ptrdiff_t, ptrdiff_t,
-                              ptrdiff_t, const float*, float, float*, ptrdiff_t) noexcept nogil
+                              const float*, float, float*, ptrdiff_t) noexcept nogil
         void (*depthwise_column)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
                                  const float**, ptrdiff_t, const float*, ptrdiff_t, float, float*,
                                  ptrdiff_t) noexcept nogil
@@ -164,7 +164,7 @@ cdef extern from "fastconv.h" nogil:
                           const double**, const int32_t*, const double*, double, double*,
                           ptrdiff_t) noexcept nogil
         void (*depthwise_3x3)(ptrdiff_t, ptrdiff_t, ptrdiff_t, const double**, ptrdiff_t, ptrdiff_t,
-                              ptrdiff_t, const double*, double, double*, ptrdiff_t) noexcept nogil
+                              const double*, double, double*, ptrdiff_t) noexcept nogil
         void (*depthwise_column)(ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
                                  const double**, ptrdiff_t, const double*, ptrdiff_t, double, double*,
                                  ptrdiff_t) noexcept nogil
