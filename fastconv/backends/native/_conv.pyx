@@ -1262,7 +1262,10 @@ cdef int correlate_input(const fc_isa* isa, const Geometry* g, const real* dy, c
     cdef Plan plan
     cdef SpreadPlan spread
     cdef ptrdiff_t a, b
-    if form == PANELS:
+    if form == PANELS and g.images > 0:
+        if (2 * g.images * g.filters * (g.channels // g.groups) * g.kernel_h * g.kernel_w * g.out_h
+                * g.out_w < SERIAL_FLOPS):
+            threads = 1
         memset(&spread, 0, sizeof(SpreadPlan))
         spread.panels.x = input_plan(isa, g, ys, xs, sizeof(real))
         spread.panels.x.row = forward_axis(g.out_h, g.height, g.kernel_h, g.stride_h, g.top,
@@ -1270,7 +1273,7 @@ cdef int correlate_input(const fc_isa* isa, const Geometry* g, const real* dy, c
         spread.panels.x.col = forward_axis(g.out_w, g.width, g.kernel_w, g.stride_w, g.left,
                                            g.dilation_w)
         flatten_planes(&spread.panels.x)
-        if plan_spread(&spread, isa, sizeof(real), threads):
+        if is_spread(&spread.panels.x) and plan_spread(&spread, isa, sizeof(real), threads):
             return spread_input(isa, &spread, dy, w, dx, threads)
     for a in range(g.stride_h):
         for b in range(g.stride_w):

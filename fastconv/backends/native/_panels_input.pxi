@@ -9,6 +9,9 @@
 cdef enum:
     SPREAD_BYTES = 262144       # most of a panel's planes: they stay in the second level
     SPREAD_STAGE = 2097152      # of the gradient of an item's images
+    ROWS_AHEAD = 8              # of weights, which lie in other pages
+    SPREAD_PIXELS = 256         # most of a plane that a 1x1 kernel leaves as it is
+    SPREAD_DEPTH = 192          # fewest channels of grad_output at stride 1
     SPREAD_RUN = 4              # panels whose weights are packed together where they are neighbours
 
 
@@ -19,6 +22,18 @@ cdef struct SpreadPlan:
     ptrdiff_t few               # panels that wait together
     ptrdiff_t pixels, pitch     # of grad_output; elements of a tile of them
     size_t stage_size, w_size, sum_size, off_size, at_size, slot_size, scratch
+
+
+cdef inline bint is_spread(const Plan* xp) noexcept nogil:
+    """Whether this is the faster way, as _costs.py counts it: at stride 1 where sums are long, for
+    there rows of pixels fill their tiles less well, or weights are many beside the pixels."""
+    if xp.row.step > 1 or xp.col.step > 1:
+        return True
+    if xp.xc == 1:      # NHWC: read where it lies
+        return False
+    if xp.row.n_taps * xp.col.n_taps == 1:
+        return xp.images == 1 and xp.row.n_out * xp.col.n_out <= SPREAD_PIXELS
+    return xp.ci >= SPREAD_DEPTH
 
 
 cdef bint plan_spread(SpreadPlan* plan, const fc_isa* isa, size_t item_size,
@@ -41,7 +56,7 @@ cdef bint plan_spread(SpreadPlan* plan, const fc_isa* isa, size_t item_size,
                       + (xp.col.n_taps - 1) * xp.col.tap_step + 1)
     sums = xp.row.n_in * plan.width * width * <ptrdiff_t>item_size
     staged = ceil_div(plan.pixels, FC_PANEL_M) * plan.pitch * <ptrdiff_t>item_size
-    plan.w_size = xp.taps * xp.cb * width * item_size
+    plan.w_size = xp.taps * (xp.cb + 1) * width * item_size
     if (staged == 0 or sums > SPREAD_BYTES or staged > SPREAD_STAGE
             or <ptrdiff_t>plan.w_size > SPREAD_STAGE):
         return False
@@ -90,16 +105,24 @@ cdef void stage_spread(const fc_isa* isa, const SpreadPlan* plan, const real* dy
 cdef void pack_spread(const fc_isa* isa, const SpreadPlan* plan, const real* w, ptrdiff_t first,
                       ptrdiff_t last, ptrdiff_t depth, const int32_t* slot,
                       real* to) noexcept nogil:
-    """The weights of these panels as [panel][tap][channel of grad_output][channel of dx]."""
+    """The weights of these panels as [panel][tap][channel of grad_output][channel of dx].
+
+    A row more for each tap: those of one channel do not meet in the same cache set.
+    """
     cdef const PanelPlan* pp = &plan.panels
     cdef const Plan* xp = &pp.x
-    cdef ptrdiff_t i, k, v0, v, filters, here, start = panel_start(pp, first) * xp.lanes
+    cdef ptrdiff_t i, k, v0, v, here, n = (last - first), begin = panel_start(pp, first) * xp.lanes
+    cdef ptrdiff_t bytes = (imin(panel_start(pp, last) * xp.lanes, xp.co) - begin) * xp.taps
+    cdef ptrdiff_t start[SPREAD_RUN + 1]
     cdef real* panel_to
+    bytes *= sizeof(real)
+    for i in range(n + 1):
+        start[i] = panel_start(pp, first + i) * xp.lanes
     for k in range(depth):
+        fc_fetch(<const char*>(w + ROWS_AHEAD * xp.w_c + begin * xp.taps), bytes)
         panel_to = to
-        for i in range(first, last):
-            v0 = panel_start(pp, i) * xp.lanes
-            v = panel_start(pp, i + 1) * xp.lanes - v0
+        for i in range(n):
+            v0, v = start[i], start[i + 1] - start[i]
             here = imin(v, xp.co - v0)
             if xp.taps == 1:
                 fc_copy_row(panel_to + k * v, w + v0, here * sizeof(real))
@@ -107,7 +130,7 @@ cdef void pack_spread(const fc_isa* isa, const SpreadPlan* plan, const real* w, 
                     memset(panel_to + k * v + here, 0, (v - here) * sizeof(real))
             else:
                 pack(isa, <int>here, xp.taps, w + v0 * xp.taps, xp.taps, slot, panel_to + k * v, v)
-            panel_to += xp.taps * depth * v
+            panel_to += xp.taps * (depth + 1) * v
         w += xp.w_c
 
 
@@ -132,7 +155,7 @@ cdef void spread_tiles(const fc_isa* isa, const SpreadPlan* plan, ptrdiff_t v, p
                     panel_from(isa, end - q, v, depth, w, width, dy, off, at + p * cols + q,
                                <const real*>NULL, to + q * step, step)
                     q = end
-            w += depth * width
+            w += (depth + 1) * width
 
 
 cdef void emit_spread(const fc_isa* isa, const SpreadPlan* plan, ptrdiff_t v, ptrdiff_t channels,
@@ -186,7 +209,7 @@ cdef void spread_block(const fc_isa* isa, const SpreadPlan* plan, const real* dy
         while k < xp.ci:
             depth = imin(xp.cb, xp.ci - k)
             for i in range(xp.taps):
-                slot[i] = <int32_t>(i * depth)
+                slot[i] = <int32_t>(i * (depth + 1))
             pack_spread(isa, plan, w + k * xp.w_c, first, last, depth, slot, ws)
             w_panel = ws
             for i in range(first, last):
@@ -194,7 +217,7 @@ cdef void spread_block(const fc_isa* isa, const SpreadPlan* plan, const real* dy
                 for n in range(images):
                     spread_tiles(isa, plan, v, depth, w_panel, ys + n * staged + k * FC_PANEL_M,
                                  off, at, sums + ((i - first) * images + n) * plane)
-                w_panel += xp.taps * depth * v * lanes
+                w_panel += xp.taps * (depth + 1) * v * lanes
             k += depth
         for i in range(first, last):
             v0 = panel_start(pp, i)
