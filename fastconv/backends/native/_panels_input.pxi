@@ -10,6 +10,7 @@ cdef enum:
     SPREAD_BYTES = 262144       # most of a panel's planes: they stay in the second level
     SPREAD_STAGE = 2097152      # of the gradient of an item's images
     ROWS_AHEAD = 8              # of weights, which lie in other pages
+    SPREAD_ROWS = 65536         # of it that all taps meet before the next ones
     SPREAD_PIXELS = 256         # most of a plane that a 1x1 kernel leaves as it is
     SPREAD_DEPTH = 192          # fewest channels of grad_output at stride 1
     SPREAD_RUN = 4              # panels whose weights are packed together where they are neighbours
@@ -114,21 +115,27 @@ cdef void pack_spread(const fc_isa* isa, const SpreadPlan* plan, const real* w, 
     cdef ptrdiff_t i, k, v0, v, here, n = (last - first), begin = panel_start(pp, first) * xp.lanes
     cdef ptrdiff_t bytes = (imin(panel_start(pp, last) * xp.lanes, xp.co) - begin) * xp.taps
     cdef ptrdiff_t start[SPREAD_RUN + 1]
+    cdef ptrdiff_t width = pp.panel_v * xp.lanes
     cdef real* panel_to
+    cdef bint whole
     bytes *= sizeof(real)
     for i in range(n + 1):
         start[i] = panel_start(pp, first + i) * xp.lanes
+    whole = start[n] - start[0] == n * width
     for k in range(depth):
         fc_fetch(<const char*>(w + ROWS_AHEAD * xp.w_c + begin * xp.taps), bytes)
+        if xp.taps == 1 and whole:
+            fc_spread_groups(to + k * width, (depth + 1) * width * sizeof(real),
+                             width * sizeof(real), w + begin, bytes)
         panel_to = to
-        for i in range(n):
+        for i in range(0 if xp.taps == 1 and whole else n):
             v0, v = start[i], start[i + 1] - start[i]
             here = imin(v, xp.co - v0)
-            if xp.taps == 1:
+            if xp.taps == 1 and not whole:
                 fc_copy_row(panel_to + k * v, w + v0, here * sizeof(real))
                 if here < v:
                     memset(panel_to + k * v + here, 0, (v - here) * sizeof(real))
-            else:
+            elif xp.taps > 1:
                 pack(isa, <int>here, xp.taps, w + v0 * xp.taps, xp.taps, slot, panel_to + k * v, v)
             panel_to += xp.taps * (depth + 1) * v
         w += xp.w_c
@@ -140,22 +147,28 @@ cdef void spread_tiles(const fc_isa* isa, const SpreadPlan* plan, ptrdiff_t v, p
     """Adds what `depth` channels of grad_output contribute to a panel's planes."""
     cdef const Plan* xp = &plan.panels.x
     cdef ptrdiff_t width = v * xp.lanes, cols = xp.col.n_out, step = xp.col.step * width
-    cdef ptrdiff_t tiles = ceil_div(cols, FC_PANEL_M), r, s, p, y, i, q, end
+    cdef ptrdiff_t tiles = ceil_div(cols, FC_PANEL_M), t, p, y, i, q, end, p0 = 0, p1
+    cdef ptrdiff_t rows = block_of(xp.row.n_out, SPREAD_ROWS // <ptrdiff_t>(
+        depth * cols * sizeof(real)))
+    cdef const real* w_t
     cdef real* to
-    for r in range(xp.row.n_taps):
-        for s in range(xp.col.n_taps):
-            for p in range(xp.row.n_out):
-                y = xp.row.start + p * xp.row.step + r * xp.row.tap_step
+    while p0 < xp.row.n_out:
+        p1 = imin(p0 + rows, xp.row.n_out)
+        w_t = w
+        for t in range(xp.taps):
+            for p in range(p0, p1):
+                y = (xp.row.start + p * xp.row.step + t // xp.col.n_taps * xp.row.tap_step)
                 if y < 0 or y >= xp.row.n_in:
                     continue
-                to = sums + (y * plan.width + s * xp.col.tap_step) * width
+                to = sums + (y * plan.width + t % xp.col.n_taps * xp.col.tap_step) * width
                 q = 0
                 for i in range(tiles):
                     end = (i + 1) * cols // tiles
-                    panel_from(isa, end - q, v, depth, w, width, dy, off, at + p * cols + q,
+                    panel_from(isa, end - q, v, depth, w_t, width, dy, off, at + p * cols + q,
                                <const real*>NULL, to + q * step, step)
                     q = end
-            w += (depth + 1) * width
+            w_t += (depth + 1) * width
+        p0 = p1
 
 
 cdef void emit_spread(const fc_isa* isa, const SpreadPlan* plan, ptrdiff_t v, ptrdiff_t channels,
