@@ -300,8 +300,10 @@ cdef struct Geometry:
 
 cdef Geometry read_geometry(tuple fields) except *:
     cdef Geometry g
-    (g.images, g.channels, g.height, g.width, g.filters, g.kernel_h, g.kernel_w, g.stride_h,
-     g.stride_w, g.top, g.left, g.dilation_h, g.dilation_w, g.groups, g.out_h, g.out_w) = fields
+    cdef ptrdiff_t* to = &g.images      # the fields in their order, all of one type
+    cdef Py_ssize_t i
+    for i in range(sizeof(Geometry) // sizeof(ptrdiff_t)):
+        to[i] = fields[i]
     return g
 
 
@@ -1241,17 +1243,11 @@ cdef int run_correlation(const fc_isa* isa, Plan* plan, const real* x, const rea
 
 cdef Plan input_plan(const fc_isa* isa, const Geometry* g, const ptrdiff_t* ys,
                      const ptrdiff_t* xs, size_t item_size) noexcept nogil:
-    """Channels, strides of the arrays and of the weight; the axes are still to be set."""
-    cdef Plan plan
-    memset(&plan, 0, sizeof(Plan))
-    set_isa(&plan, isa, item_size)
-    plan.images, plan.groups = g.images, g.groups
-    plan.ci, plan.co = g.filters // g.groups, g.channels // g.groups
+    """The forward pass's axes; channels and strides of the gradient with respect to the input."""
+    cdef Plan plan = forward_plan(isa, g, item_size)
+    plan.ci, plan.co = plan.co, plan.ci
+    plan.w_c, plan.w_m = plan.w_m, plan.w_c
     set_strides(&plan, ys, xs)
-    plan.w_row = g.kernel_w
-    plan.w_plane = plan.w_m = g.kernel_h * g.kernel_w
-    plan.w_c = plan.co * plan.w_m
-    plan.w_group = plan.ci * plan.w_c
     return plan
 
 
@@ -1268,10 +1264,6 @@ cdef int correlate_input(const fc_isa* isa, const Geometry* g, const real* dy, c
             threads = 1
         memset(&spread, 0, sizeof(SpreadPlan))
         spread.panels.x = input_plan(isa, g, ys, xs, sizeof(real))
-        spread.panels.x.row = forward_axis(g.out_h, g.height, g.kernel_h, g.stride_h, g.top,
-                                           g.dilation_h)
-        spread.panels.x.col = forward_axis(g.out_w, g.width, g.kernel_w, g.stride_w, g.left,
-                                           g.dilation_w)
         flatten_planes(&spread.panels.x)
         if is_spread(&spread.panels.x) and plan_spread(&spread, isa, sizeof(real), threads):
             return spread_input(isa, &spread, dy, w, dx, threads)

@@ -96,48 +96,28 @@ cdef void stage_spread(const fc_isa* isa, const SpreadPlan* plan, const real* dy
             fc_fetch(<const char*>(dy + PLANES_AHEAD * xp.xc), plan.pixels * sizeof(real))
         else:
             for p in range(xp.row.n_out):
-                stage_run(isa, dy + p * xp.xh, xp.xw, cols, 0, 1, cols, run + p * cols)
+                take(isa, cols, dy + p * xp.xh, xp.xw, 1, run + p * cols)
         fc_spread_tiles(to, plan.pitch * sizeof(real), FC_PANEL_M * sizeof(real), pixels,
                         plan.pixels * sizeof(real))
         to += FC_PANEL_M
         dy += xp.xc
 
 
-cdef void pack_spread(const fc_isa* isa, const SpreadPlan* plan, const real* w, ptrdiff_t first,
-                      ptrdiff_t last, ptrdiff_t depth, const int32_t* slot,
-                      real* to) noexcept nogil:
-    """The weights of these panels as [panel][tap][channel of grad_output][channel of dx].
+cdef void pack_spread(const fc_isa* isa, const SpreadPlan* plan, const real* w, ptrdiff_t n,
+                      ptrdiff_t depth, const int32_t* slot, real* to) noexcept nogil:
+    """The weights of n channels as [panel][tap][channel of grad_output][channel of dx].
 
     A row more for each tap: those of one channel do not meet in the same cache set.
     """
-    cdef const PanelPlan* pp = &plan.panels
-    cdef const Plan* xp = &pp.x
-    cdef ptrdiff_t i, k, v0, v, here, n = (last - first), begin = panel_start(pp, first) * xp.lanes
-    cdef ptrdiff_t bytes = (imin(panel_start(pp, last) * xp.lanes, xp.co) - begin) * xp.taps
-    cdef ptrdiff_t start[SPREAD_RUN + 1]
-    cdef ptrdiff_t width = pp.panel_v * xp.lanes
-    cdef real* panel_to
-    cdef bint whole
-    bytes *= sizeof(real)
-    for i in range(n + 1):
-        start[i] = panel_start(pp, first + i) * xp.lanes
-    whole = start[n] - start[0] == n * width
+    cdef const Plan* xp = &plan.panels.x
+    cdef ptrdiff_t k, width = plan.panels.panel_v * xp.lanes, bytes = n * xp.taps * sizeof(real)
     for k in range(depth):
-        fc_fetch(<const char*>(w + ROWS_AHEAD * xp.w_c + begin * xp.taps), bytes)
-        if xp.taps == 1 and whole:
-            fc_spread_groups(to + k * width, (depth + 1) * width * sizeof(real),
-                             width * sizeof(real), w + begin, bytes)
-        panel_to = to
-        for i in range(0 if xp.taps == 1 and whole else n):
-            v0, v = start[i], start[i + 1] - start[i]
-            here = imin(v, xp.co - v0)
-            if xp.taps == 1 and not whole:
-                fc_copy_row(panel_to + k * v, w + v0, here * sizeof(real))
-                if here < v:
-                    memset(panel_to + k * v + here, 0, (v - here) * sizeof(real))
-            elif xp.taps > 1:
-                pack(isa, <int>here, xp.taps, w + v0 * xp.taps, xp.taps, slot, panel_to + k * v, v)
-            panel_to += xp.taps * (depth + 1) * v
+        fc_fetch(<const char*>(w + ROWS_AHEAD * xp.w_c), bytes)
+        if xp.taps == 1:
+            fc_spread_groups(to, (depth + 1) * width * sizeof(real), width * sizeof(real), w, bytes)
+        else:           # of one panel
+            pack(isa, <int>n, xp.taps, w, xp.taps, slot, to, width)
+        to += width
         w += xp.w_c
 
 
@@ -147,6 +127,7 @@ cdef void spread_tiles(const fc_isa* isa, const SpreadPlan* plan, ptrdiff_t v, p
     """Adds what `depth` channels of grad_output contribute to a panel's planes."""
     cdef const Plan* xp = &plan.panels.x
     cdef ptrdiff_t width = v * xp.lanes, cols = xp.col.n_out, step = xp.col.step * width
+    cdef ptrdiff_t pitch = plan.panels.panel_v * xp.lanes
     cdef ptrdiff_t tiles = ceil_div(cols, FC_PANEL_M), t, p, y, i, q, end, p0 = 0, p1
     cdef ptrdiff_t rows = block_of(xp.row.n_out, SPREAD_ROWS // <ptrdiff_t>(
         depth * cols * sizeof(real)))
@@ -164,10 +145,10 @@ cdef void spread_tiles(const fc_isa* isa, const SpreadPlan* plan, ptrdiff_t v, p
                 q = 0
                 for i in range(tiles):
                     end = (i + 1) * cols // tiles
-                    panel_from(isa, end - q, v, depth, w_t, width, dy, off, at + p * cols + q,
+                    panel_from(isa, end - q, v, depth, w_t, pitch, dy, off, at + p * cols + q,
                                <const real*>NULL, to + q * step, step)
                     q = end
-            w_t += (depth + 1) * width
+            w_t += (depth + 1) * pitch
         p0 = p1
 
 
@@ -175,14 +156,14 @@ cdef void emit_spread(const fc_isa* isa, const SpreadPlan* plan, ptrdiff_t v, pt
                       real* sums, real* run, real* out) noexcept nogil:
     """A panel's planes of an image into the array, without the padding."""
     cdef const Plan* xp = &plan.panels.x
-    cdef ptrdiff_t cols = xp.col.n_in, y
+    cdef ptrdiff_t cols = xp.col.n_in, y = 0, rows = 1
     if plan.width == cols:
-        emit_pixels(isa, xp, v, channels, cols, 0, xp.row.n_in * cols, sums, run, out)
-        return
+        rows = xp.row.n_in
     sums -= xp.col.start * v * xp.lanes
-    for y in range(xp.row.n_in):
-        emit_pixels(isa, xp, v, channels, cols, 0, cols, sums, run, out + y * xp.oh)
+    while y < xp.row.n_in:
+        emit_pixels(isa, xp, v, channels, cols, 0, rows * cols, sums, run, out + y * xp.oh)
         sums += plan.width * v * xp.lanes
+        y += rows
 
 
 cdef void spread_block(const fc_isa* isa, const SpreadPlan* plan, const real* dy, const real* w,
@@ -197,7 +178,7 @@ cdef void spread_block(const fc_isa* isa, const SpreadPlan* plan, const real* dy
     cdef ptrdiff_t images = imin(plan.images, xp.images - image)
     cdef ptrdiff_t first = item % pp.n_kb * pp.block, end = imin(first + pp.block, pp.n_panels)
     cdef ptrdiff_t staged = ceil_div(plan.pixels, FC_PANEL_M) * plan.pitch
-    cdef ptrdiff_t last, i, k, n, v0, v, depth
+    cdef ptrdiff_t last, i, k, n, v, depth
     cdef real* ys = <real*>scratch
     cdef real* ws = <real*>(scratch + plan.stage_size)
     cdef real* sums = <real*>(scratch + plan.stage_size + plan.w_size)
@@ -223,22 +204,22 @@ cdef void spread_block(const fc_isa* isa, const SpreadPlan* plan, const real* dy
             depth = imin(xp.cb, xp.ci - k)
             for i in range(xp.taps):
                 slot[i] = <int32_t>(i * (depth + 1))
-            pack_spread(isa, plan, w + k * xp.w_c, first, last, depth, slot, ws)
+            pack_spread(isa, plan, w + k * xp.w_c + first * width * xp.taps,
+                        imin((last - first) * width, xp.co - first * width), depth, slot, ws)
             w_panel = ws
             for i in range(first, last):
-                v = panel_start(pp, i + 1) - panel_start(pp, i)
+                v = imin(pp.panel_v, pp.n_v - i * pp.panel_v)
                 for n in range(images):
                     spread_tiles(isa, plan, v, depth, w_panel, ys + n * staged + k * FC_PANEL_M,
                                  off, at, sums + ((i - first) * images + n) * plane)
-                w_panel += xp.taps * (depth + 1) * v * lanes
+                w_panel += xp.taps * (depth + 1) * width
             k += depth
         for i in range(first, last):
-            v0 = panel_start(pp, i)
-            v = panel_start(pp, i + 1) - v0
+            v = imin(pp.panel_v, pp.n_v - i * pp.panel_v)
             for n in range(images):
-                emit_spread(isa, plan, v, imin(v * lanes, xp.co - v0 * lanes),
+                emit_spread(isa, plan, v, imin(width, xp.co - i * width),
                             sums + ((i - first) * images + n) * plane, run,
-                            dx + (image + n) * xp.on + (group * xp.co + v0 * lanes) * xp.oc)
+                            dx + (image + n) * xp.on + (group * xp.co + i * width) * xp.oc)
         first = last
 
 
