@@ -99,6 +99,27 @@ def test_bits_of_large_sums_do_not_depend_on_threads(form, op, dtype, rng):
     assert_close(result, desired.astype(dtype), length=helpers.length(op, spec))
 
 
+@pytest.mark.parametrize(
+    "input, weight, stride",
+    [
+        pytest.param((1, 70, 9, 8), (200, 70, 3, 3), 1, id="long sums"),
+        pytest.param((3, 300, 5, 7), (270, 300, 1, 1), 2, id="images, sums in blocks"),
+        pytest.param((1, 300, 5, 7), (270, 300, 1, 1), 1, id="neighbouring weights"),
+        pytest.param((5, 40, 40, 38), (9, 40, 2, 3), (2, 3), id="fewer images at a time"),
+        pytest.param((1, 20, 130, 90), (5, 20, 3, 3), 2, id="planes too large to wait"),
+    ],
+)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_input_gradient_tap_by_tap(dtype, input, weight, stride, rng, monkeypatch):
+    """Where panels spread grad_output over planes in the cache, and where these would not fit."""
+    monkeypatch.setattr(_costs, "form_of", lambda *_: _costs.FORMS["panels"])
+    spec = helpers.conv_spec(input, weight, stride, weight[3] // 2, 1, 1, dtype)
+    grad_output, w = operands("conv2d_input", spec, rng, helpers.integers)
+    desired = baselines.conv2d_input(spec, w, grad_output)
+    result = same_on_threads("conv2d_input", "panels", spec, (grad_output, w))
+    np.testing.assert_array_equal(result, desired)
+
+
 @pytest.mark.parametrize("memory", ["row ends apart", "offset"])
 @pytest.mark.parametrize("width", [1, 7, 8, 17, 31, 45, 530])
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -301,8 +301,10 @@ cdef struct Geometry:
 
 cdef Geometry read_geometry(tuple fields) except *:
     cdef Geometry g
-    (g.images, g.channels, g.height, g.width, g.filters, g.kernel_h, g.kernel_w, g.stride_h,
-     g.stride_w, g.top, g.left, g.dilation_h, g.dilation_w, g.groups, g.out_h, g.out_w) = fields
+    cdef ptrdiff_t* to = &g.images      # the fields in their order, all of one type
+    cdef Py_ssize_t i
+    for i in range(sizeof(Geometry) // sizeof(ptrdiff_t)):
+        to[i] = fields[i]
     return g
 
 
@@ -1240,28 +1242,39 @@ cdef int run_correlation(const fc_isa* isa, Plan* plan, const real* x, const rea
     return run_plan(isa, plan, x, w, packed, bias, out, threads)
 
 
+cdef Plan input_plan(const fc_isa* isa, const Geometry* g, const ptrdiff_t* ys,
+                     const ptrdiff_t* xs, size_t item_size) noexcept nogil:
+    """The forward pass's axes; channels and strides of the gradient with respect to the input."""
+    cdef Plan plan = forward_plan(isa, g, item_size)
+    plan.ci, plan.co = plan.co, plan.ci
+    plan.w_c, plan.w_m = plan.w_m, plan.w_c
+    set_strides(&plan, ys, xs)
+    return plan
+
+
 cdef int correlate_input(const fc_isa* isa, const Geometry* g, const real* dy, const ptrdiff_t* ys,
                          const real* w, real* dx, const ptrdiff_t* xs, int form,
                          int threads) except -1:
     """Gradient with respect to the input: a correlation of dy for each residue of the stride."""
     cdef Plan plan
+    cdef SpreadPlan spread
     cdef ptrdiff_t a, b
+    if form == PANELS and g.images > 0:
+        if (2 * g.images * g.filters * (g.channels // g.groups) * g.kernel_h * g.kernel_w * g.out_h
+                * g.out_w < SERIAL_FLOPS):
+            threads = 1
+        memset(&spread, 0, sizeof(SpreadPlan))
+        spread.panels.x = input_plan(isa, g, ys, xs, sizeof(real))
+        flatten_planes(&spread.panels.x)
+        if is_spread(&spread.panels.x) and plan_spread(&spread, isa, sizeof(real), threads):
+            return spread_input(isa, &spread, dy, w, dx, threads)
     for a in range(g.stride_h):
         for b in range(g.stride_w):
-            memset(&plan, 0, sizeof(Plan))
-            set_isa(&plan, isa, sizeof(real))
-            plan.images, plan.groups = g.images, g.groups
-            plan.ci, plan.co = g.filters // g.groups, g.channels // g.groups
+            plan = input_plan(isa, g, ys, xs, sizeof(real))
             plan.row = input_axis(a, g.height, g.out_h, g.kernel_h, g.stride_h, g.top,
                                   g.dilation_h)
             plan.col = input_axis(b, g.width, g.out_w, g.kernel_w, g.stride_w, g.left,
                                   g.dilation_w)
-            set_strides(&plan, ys, xs)
-            plan.w_row = g.kernel_w
-            plan.w_plane = g.kernel_h * g.kernel_w
-            plan.w_m = g.kernel_h * g.kernel_w
-            plan.w_c = plan.co * plan.w_m
-            plan.w_group = plan.ci * plan.w_c
             if plan.row.n_out <= 0 or plan.col.n_out <= 0:
                 continue
             if plan.row.n_taps == 0 or plan.col.n_taps == 0:  # no tap reaches
@@ -1716,6 +1729,7 @@ include "_patches.pxi"
 # --- filters in the lanes -------------------------------------------------------------------------
 
 include "_panels.pxi"
+include "_panels_input.pxi"
 include "_panels_weight.pxi"
 
 

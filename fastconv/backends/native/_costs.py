@@ -27,6 +27,9 @@ DEPTH, CALL = 256, 30
 PANELS, LANES, ROWS, PATCHES = 0.95, 0.95, 0.87, 0.93
 # and panels whose tiles' pixels are staged one behind the other
 PANELS_IN_ORDER = 1.0
+# where panels make the gradient with respect to the input tap by tap: the most bytes of a panel's
+# planes; at stride 1 the most pixels of a 1x1 kernel's, the fewest channels summed
+SPREAD_BYTES, SPREAD_PIXELS, SPREAD_DEPTH = 262144, 256, 192
 # the same for the gradient with respect to the weight: panels, those of 1x1 kernels, inner products
 PANELS_WEIGHT, POINTS, DOT = 0.80, 0.92, 0.82
 # cycles for a vector of grad_output that is read where it lies; what a row's last vector, of which
@@ -195,11 +198,41 @@ class _Job:
             moved += self.staging * pixels * spec.C / lanes
         return Cost(self.flops * vectors * lanes / self.C, rate, moved)
 
+    def spreads(self):
+        """Whether panels make dx tap by tap, as the driver decides it (_panels_input.pxi)."""
+        spec = self.spec
+        wide = self.tile["panel_v"] * self.lanes * spec.dtype.itemsize
+        columns = max(
+            spec.W + spec.padding[2],
+            (spec.Q - 1) * spec.stride[1] + (spec.S - 1) * spec.dilation[1] + 1,
+        )
+        if spec.H * columns * wide > SPREAD_BYTES:
+            return False
+        if spec.stride != (1, 1):
+            return True
+        if (spec.R, spec.S) == (1, 1):
+            return spec.N == 1 and spec.P * spec.Q <= SPREAD_PIXELS
+        return self.C >= SPREAD_DEPTH
+
+    def of_spread(self):
+        """The input gradient with the channels in the lanes, tiles of a row of grad_output."""
+        spec, lanes = self.spec, self.lanes
+        vectors = ceil(self.K / lanes)
+        row = max(1, spec.P * spec.Q if _is_plain(spec) else spec.Q)
+        wide = min(vectors, self.tile["panel_v"])
+        share = PANELS_IN_ORDER if (spec.R, spec.S) == (1, 1) else PANELS
+        rate = share * _tile(lanes, row / ceil(row / 6), wide, self.C)
+        moved = STAGE_FAR * self.read / lanes + EMIT_IN_ORDER * self.made
+        weights = vectors * lanes * spec.groups * self.depth
+        return Cost(self.flops * vectors * lanes / self.K, rate, moved, PACK_AT_ONCE * weights)
+
     def of_panels(self):
         """Filters in the lanes."""
         spec, lanes = self.spec, self.lanes
         if self.op == "conv2d_weight" and (spec.R, spec.S) == (1, 1):
             return self.of_points()
+        if self.op == "conv2d_input" and self.spreads():
+            return self.of_spread()
         vectors = ceil(self.K / lanes)
         wide = min(vectors, self.tile["panel_v"])
         flops = self.flops * vectors * lanes / self.K
