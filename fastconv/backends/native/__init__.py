@@ -171,25 +171,19 @@ def _pack(method):
     return pack
 
 
+def _in_force(settings):
+    """What a prepared call keeps of them."""
+    return settings.flush_denormals, ISA_INDEX[settings.isa or BEST_ISA], settings.num_threads
+
+
 def _prepare(method):
     def prepare(spec, settings, input, out, layout, weight, packed, activation):
         if input.ndim != 4:
             return None
         planes = input.transpose(0, 3, 1, 2) if layout == "NHWC" else input
         form, packed = _form_and_packed(method, spec, planes, packed)
-        return _conv.prepare(
-            spec.geometry,
-            input,
-            weight,
-            packed,
-            out,
-            layout == "NHWC",
-            ACTIVATIONS[activation],
-            form,
-            settings.flush_denormals,
-            ISA_INDEX[settings.isa or BEST_ISA],
-            settings.num_threads,
-        )
+        how = layout == "NHWC", ACTIVATIONS[activation], form, *_in_force(settings)
+        return _conv.prepare(spec.geometry, input, weight, packed, out, *how)
 
     return prepare
 
@@ -203,6 +197,13 @@ def _packing_key(method):
 
 def _depthwise(spec, input, weight, bias, out, activation):
     _run(_conv.depthwise, spec.geometry, input, weight, bias, out, ACTIVATIONS[activation])
+
+
+def _prepare_depthwise(spec, settings, input, out, layout, weight, packed, activation):
+    if input.ndim != 4:
+        return None
+    how = layout == "NHWC", ACTIVATIONS[activation], *_in_force(settings)
+    return _conv.prepare_depthwise(spec.geometry, input, weight, out, *how)
 
 
 def _depthwise_input(spec, grad_output, weight, out):
@@ -267,7 +268,15 @@ _CONV = tuple(
 
 
 _DEPTHWISE = (
-    Impl("conv2d", "depthwise", "native", _one_channel, _costs.depthwise("conv2d"), _depthwise),
+    Impl(
+        "conv2d",
+        "depthwise",
+        "native",
+        _one_channel,
+        _costs.depthwise("conv2d"),
+        _depthwise,
+        prepare=_prepare_depthwise,
+    ),
     Impl(
         "conv2d_input",
         "depthwise",
@@ -339,6 +348,14 @@ def _winograd_conv2d(spec, input, weight, bias, out, activation, packed=None):
     _run(_conv.winograd, spec.geometry, input, weight, packed, bias, out, number, m, False)
 
 
+def _prepare_winograd(spec, settings, input, out, layout, weight, packed, activation):
+    if input.ndim != 4:
+        return None
+    m = _winograd.choose_tile("conv2d", spec, settings.winograd, tiles(settings.isa)[spec.dtype.name])
+    how = layout == "NHWC", ACTIVATIONS[activation], m, *_in_force(settings)
+    return _conv.prepare_winograd(spec.geometry, input, weight, packed, out, *how)
+
+
 def _winograd_input(spec, grad_output, weight, out):
     m = _winograd_tile("conv2d_input", spec)
     _run(_conv.winograd, spec.geometry, grad_output, weight, None, None, out, 0, m, True)
@@ -392,6 +409,7 @@ _WINOGRAD = (
         _winograd_pack_cost,
         _winograd_packing_key,
         whole=False,
+        prepare=_prepare_winograd,
     ),
     Impl(
         "conv2d_input",

@@ -22,6 +22,30 @@ def prepare(
     isa_index: int,
     threads: int,
 ) -> Prepared | None: ...
+def prepare_depthwise(
+    geometry: tuple[int, ...],
+    x: np.ndarray,
+    weight: np.ndarray | None,
+    out: np.ndarray,
+    nhwc: bool,
+    activation: int,
+    flush: bool,
+    isa_index: int,
+    threads: int,
+) -> Prepared | None: ...
+def prepare_winograd(
+    geometry: tuple[int, ...],
+    x: np.ndarray,
+    weight: np.ndarray | None,
+    packed: WinogradWeights | None,
+    out: np.ndarray,
+    nhwc: bool,
+    activation: int,
+    m: int,
+    flush: bool,
+    isa_index: int,
+    threads: int,
+) -> Prepared | None: ...
 def conv2d(
     geometry: tuple[int, ...],
     x: np.ndarray,

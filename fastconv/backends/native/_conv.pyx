@@ -1733,11 +1733,6 @@ include "_panels_input.pxi"
 include "_panels_weight.pxi"
 
 
-# --- calls that come again ------------------------------------------------------------------------
-
-include "_prepared.pxi"
-
-
 # --- convolution, activation and pooling as one ---------------------------------------------------
 
 include "_block.pxi"
@@ -1752,3 +1747,8 @@ include "_depthwise.pxi"
 # --- 3x3 kernels by Winograd's algorithm -----------------------------------------------------------
 
 include "_winograd.pxi"
+
+
+# --- calls that come again ------------------------------------------------------------------------
+
+include "_prepared.pxi"

@@ -328,6 +328,11 @@ cdef void place_taps(const PlanePlan* plan, int32_t* at) noexcept nogil:
             at[s] = <int32_t>((x - column * plan.phases) * plan.phase + column)
 
 
+cdef inline ptrdiff_t plane_flops(const PlanePlan* plan) noexcept nogil:
+    return (2 * plan.images * plan.channels * plan.filters * plan.kernel_h * plan.kernel_w
+            * plan.out_h * plan.out_w)
+
+
 cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, const real* w,
                           const real* bias, real* out, int threads) except -1:
     cdef ptrdiff_t lanes, item, items, n_rows, pitch, parts
@@ -336,8 +341,7 @@ cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, con
         lanes = isa.f32.lanes
     else:
         lanes = isa.f64.lanes
-    if (2 * plan.images * plan.channels * plan.filters * plan.kernel_h * plan.kernel_w * plan.out_h
-            * plan.out_w < SERIAL_FLOPS):
+    if plane_flops(plan) < SERIAL_FLOPS:
         threads = 1
     plan_columns(plan, lanes, False)
     plan_rows(plan, item_size, threads)
@@ -408,6 +412,14 @@ cdef PlanePlan plan_planes(const Geometry* g) noexcept nogil:
     return plan
 
 
+cdef int depthwise_on(const fc_isa* isa, const Geometry* g, PlanePlan plan, const real* x,
+                      const real* w, const real* bias, real* out, int threads) except -1:
+    if channels_adjoin(g.channels, g.filters, &plan.xn, &plan.on):
+        return channels_of(isa, g, False, x, &plan.xn, w, bias, out, &plan.on, plan.activation,
+                           threads)
+    return depthwise_planes(isa, &plan, x, w, bias, out, threads)
+
+
 cdef int depthwise_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :, ::1] w,
                       const real[::1] bias, real[:, :, :, :] out, int activation, int isa,
                       int threads) except -1:
@@ -420,11 +432,8 @@ cdef int depthwise_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :
     plan.activation = activation
     element_strides(x.strides, sizeof(real), &plan.xn)
     element_strides(out.strides, sizeof(real), &plan.on)
-    if channels_adjoin(g.channels, g.filters, &plan.xn, &plan.on):
-        return channels_of(isa_table(isa), &g, False, &x[0, 0, 0, 0], &plan.xn, &w[0, 0, 0, 0],
-                           first, &out[0, 0, 0, 0], &plan.on, activation, threads)
-    return depthwise_planes(isa_table(isa), &plan, &x[0, 0, 0, 0], &w[0, 0, 0, 0],
-                            first, &out[0, 0, 0, 0], threads)
+    return depthwise_on(isa_table(isa), &g, plan, &x[0, 0, 0, 0], &w[0, 0, 0, 0], first,
+                        &out[0, 0, 0, 0], threads)
 
 
 # The gradient with respect to the input, for one filter a channel.  At stride 1 it is a correlation of

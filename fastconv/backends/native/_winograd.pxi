@@ -472,33 +472,51 @@ cdef class WinogradWeights:
         return 0
 
 
-cdef WinogradWeights winograd_pack_of(tuple fields, const real[:, :, :, ::1] w, int m, bint turned,
-                                      int isa_index, int threads):
+cdef WinogradWeights winograd_pack_of(const WinogradPlan* plan, const real* w, int isa_index,
+                                      int threads):
     cdef const fc_isa* isa = isa_table(isa_index)
-    cdef Geometry g = read_geometry(fields)
     cdef WinogradWeights packed = WinogradWeights.__new__(WinogradWeights)
-    cdef WinogradPlan plan = winograd_weights_plan(isa, &g, m, turned, sizeof(real))
     cdef ptrdiff_t items = plan.groups * plan.panels, item
     cdef size_t each = rounded(9 * WEIGHT_CHANNELS * plan.lanes * sizeof(real))
-    packed.plan, packed.isa = plan, isa_index
+    packed.plan, packed.isa = plan[0], isa_index
     packed.reserve(items * plan.u_size)
-    if g.filters * g.channels // g.groups * 9 < SERIAL_FLOPS // 100:
+    if plan.groups * plan.filters * plan.channels * 9 < SERIAL_FLOPS // 100:
         threads = 1
     threads = <int>imin(threads, items)
     cdef Workspace space = take_workspace(threads * each)
     cdef char* scratch = space.aligned()
     cdef char* u = packed.first
-    cdef const real* first = &w[0, 0, 0, 0]
     cdef uint64_t mode = fc_float_mode(), before
     with nogil:
         for item in prange(items, num_threads=threads, schedule="static"):
             before = fc_set_float_mode(mode)
-            winograd_weights(isa, &plan, first + item // plan.panels * plan.w_group,
+            winograd_weights(isa, plan, w + item // plan.panels * plan.w_group,
                              item % plan.panels, <real*>(u + item * plan.u_size),
                              scratch + each * threadid())
             fc_set_float_mode(before)
     give_workspace(space, threads)
     return packed
+
+
+cdef int winograd_on(const fc_isa* isa, WinogradPlan* plan, const real* w, WinogradWeights packed,
+                     int isa_index, int threads) except -1:
+    """Runs a plan that has all but its weights: `packed`, or w where that is None."""
+    if packed is None and plan.n_blocks > 1:
+        packed = winograd_pack_of[real](plan, w, isa_index, threads)
+    if packed is None:
+        plan.w = w
+        return winograd_run(isa, plan, <real*>NULL, threads)
+    if (packed.isa != isa_index or packed.plan.m != plan.m or packed.plan.turned != plan.turned
+            or packed.plan.item != plan.item or packed.plan.groups != plan.groups
+            or packed.plan.channels != plan.channels or packed.plan.filters != plan.filters):
+        raise ValueError("packed: expected weights packed for this convolution and ISA")
+    plan.u = packed.first
+    return winograd_run(isa, plan, <real*>NULL, threads)
+
+
+cdef inline bint winograd_is_small(const Geometry* g) noexcept nogil:
+    return (2 * g.images * g.out_h * g.out_w * g.filters * (g.channels // g.groups)
+            < SERIAL_FLOPS // 4)
 
 
 cdef int winograd_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :, ::1] w,
@@ -507,25 +525,16 @@ cdef int winograd_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :,
     cdef const fc_isa* isa = isa_table(isa_index)
     cdef Geometry g = read_geometry(fields)
     cdef WinogradPlan plan = winograd_weights_plan(isa, &g, m, turned, sizeof(real))
-    if 2 * g.images * g.out_h * g.out_w * g.filters * (g.channels // g.groups) < SERIAL_FLOPS // 4:
+    if winograd_is_small(&g):
         threads = 1
     winograd_plan(&plan, &g, threads)
-    if packed is None and plan.n_blocks > 1:
-        packed = winograd_pack_of[real](fields, w, m, turned, isa_index, threads)
-    if packed is not None:
-        if (packed.isa != isa_index or packed.plan.m != m or packed.plan.turned != turned
-                or packed.plan.item != plan.item or packed.plan.groups != plan.groups
-                or packed.plan.channels != plan.channels or packed.plan.filters != plan.filters):
-            raise ValueError("packed: expected weights packed for this convolution and ISA")
-        plan.u = packed.first
-    else:
-        plan.w = &w[0, 0, 0, 0]
     plan.x, plan.out, plan.activation = &x[0, 0, 0, 0], &out[0, 0, 0, 0], activation
     if bias is not None:
         plan.bias = &bias[0]
     element_strides(x.strides, sizeof(real), &plan.xn)
     element_strides(out.strides, sizeof(real), &plan.on)
-    return winograd_run(isa, &plan, <real*>NULL, threads)
+    return winograd_on(isa, &plan, &w[0, 0, 0, 0] if packed is None else NULL, packed, isa_index,
+                       threads)
 
 
 def winograd_pack(tuple geometry, weight, int m, bint turned, int isa, int threads):
@@ -533,9 +542,15 @@ def winograd_pack(tuple geometry, weight, int m, bint turned, int isa, int threa
 
     `turned`: for the gradient with respect to the input.
     """
+    cdef Geometry g = read_geometry(geometry)
+    cdef WinogradPlan plan = winograd_weights_plan(isa_table(isa), &g, m, turned, weight.itemsize)
+    cdef const float[:, :, :, ::1] w32
+    cdef const double[:, :, :, ::1] w64
     if weight.itemsize == 4:
-        return winograd_pack_of[float](geometry, weight, m, turned, isa, threads)
-    return winograd_pack_of[double](geometry, weight, m, turned, isa, threads)
+        w32 = weight
+        return winograd_pack_of[float](&plan, &w32[0, 0, 0, 0], isa, threads)
+    w64 = weight
+    return winograd_pack_of[double](&plan, &w64[0, 0, 0, 0], isa, threads)
 
 
 def winograd(tuple geometry, x, weight, packed, bias, out, int activation, int m, bint turned,
