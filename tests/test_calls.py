@@ -66,6 +66,7 @@ OPTIONS = {
     "relu": {"activation": "relu"},
     "tanh": {"activation": "tanh", "padding": 1},
     "im2col": {"method": "im2col"},
+    "winograd": {"method": "winograd", "padding": 1, "activation": "relu"},
     "lists": {"padding": [1, 1], "stride": [1, 2]},
     "NumPy integers": {"padding": np.int64(1)},
 }
@@ -93,14 +94,51 @@ def test_conv2d_again_with_groups(rng, groups, C, K):
         check_same(found, long_way(lambda: fc.conv2d(x, w, b, 1, 1, 1, groups)))  # noqa: B023
 
 
+@pytest.mark.parametrize("method", ["direct", "pointwise", "im2col", "winograd", "depthwise"])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
+def test_conv2d_again_on_two_threads(rng, method, layout, packed):
+    side, groups = (1, 1) if method == "pointwise" else (3, 24 if method == "depthwise" else 1)
+    how = {"padding": side // 2, "groups": groups, "method": method}
+    w, b = draw(rng, 24, 24 // groups, side, side), draw(rng, 24)
+    if packed:
+        w = fc.pack_conv2d(w, **how)
+    for _ in range(3):
+        x = draw(rng, 1, 24, 64, 66) if layout == "NCHW" else draw(rng, 1, 64, 66, 24)
+        with fc.using(num_threads=1):
+            expected = fc.conv2d(x, w, b, layout=layout, **how)
+        with fc.using(num_threads=2):
+            check_same(fc.conv2d(x, w, b, layout=layout, **how), expected)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(ops, "conv_spec", None)
+                check_same(fc.conv2d(x, w, b, layout=layout, **how), expected)
+
+
 def test_a_call_that_comes_again_is_not_checked_anew(rng, monkeypatch):
     x, w, b = operands(rng)
-    packed = fc.pack_conv2d(w)
+    packed, tiles = fc.pack_conv2d(w), fc.pack_conv2d(w, method="winograd")
     calls = [
         lambda: fc.conv2d(x, w, b, padding=1),
         lambda: fc.conv2d(x, packed, b, padding=1),
         lambda: fc.conv2d(x, w, b, padding=1, out=np.empty((1, 5, 9, 10), np.float32)),
         lambda: fc.conv2d(x.transpose(0, 2, 3, 1).copy(), w, b, layout="NHWC"),
+        lambda: fc.conv2d(x, w, b, padding=1, method="winograd"),
+        lambda: fc.conv2d(x, tiles, b, padding=1, method="winograd"),
+        lambda: fc.conv2d(
+            x.transpose(0, 2, 3, 1).copy(), w, None, 1, 1, method="winograd", layout="NHWC"
+        ),
+        lambda: fc.conv2d(x, w[:, :1].repeat(6, 0)[:6], None, 1, 1, 1, 6),
+        lambda: fc.conv2d(x, w[:, :1].repeat(6, 0)[:12], None, 1, 2, 1, 6),
+        lambda: fc.conv2d(
+            x.transpose(0, 2, 3, 1).copy(),
+            w[:, :1].repeat(6, 0)[:6],
+            None,
+            1,
+            1,
+            1,
+            6,
+            layout="NHWC",
+        ),
         lambda: fc.max_pool2d(x, 2),
         lambda: fc.min_pool2d(x, 2, padding=1),
         lambda: fc.avg_pool2d(x, (2, 3), 1),

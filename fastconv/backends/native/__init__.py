@@ -4,6 +4,7 @@
 """
 
 import os
+from functools import lru_cache
 from importlib import import_module
 
 from fastconv import config
@@ -333,9 +334,15 @@ def _by_transforms(axes, op):
 _FFT = (_by_transforms("forward_axes", "conv2d"), _by_transforms("input_axes", "conv2d_input"))
 
 
-def _winograd_tile(op, spec):
+@lru_cache(maxsize=4096)
+def _tile_of(op, spec, setting, isa):
+    return _winograd.choose_tile(op, spec, setting, tiles(isa)[spec.dtype.name])
+
+
+def _winograd_tile(op, spec, settings=None):
     """m of the m x m outputs that a tile of Winograd's algorithm makes."""
-    return _winograd.choose_tile(op, spec, config.current().winograd, tiles()[spec.dtype.name])
+    settings = settings or config.current()
+    return _tile_of(op, spec, settings.winograd, settings.isa or BEST_ISA)
 
 
 def _no_winograd(spec):
@@ -351,7 +358,7 @@ def _winograd_conv2d(spec, input, weight, bias, out, activation, packed=None):
 def _prepare_winograd(spec, settings, input, out, layout, weight, packed, activation):
     if input.ndim != 4:
         return None
-    m = _winograd.choose_tile("conv2d", spec, settings.winograd, tiles(settings.isa)[spec.dtype.name])
+    m = _winograd_tile("conv2d", spec, settings)
     how = layout == "NHWC", ACTIVATIONS[activation], m, *_in_force(settings)
     return _conv.prepare_winograd(spec.geometry, input, weight, packed, out, *how)
 

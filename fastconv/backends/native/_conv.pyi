@@ -6,6 +6,9 @@ class Packed:
     nbytes: int
     form: int
 
+class WinogradWeights:
+    nbytes: int
+
 class Prepared(Call): ...
 
 def pack_weight(geometry: tuple[int, ...], weight: np.ndarray, form: int, isa: int) -> Packed: ...

@@ -46,7 +46,7 @@ WEIGHT_FAR = 0.3
 # the same for results that come out of panels, filter by filter
 EMIT = 1.3
 EMIT_IN_ORDER = 0.8
-# cycles for a vector of results that a tile writes into the output; into as many pages as it has rows
+# cycles for a vector of results that a tile writes into the output, and into a page for each row
 WRITE, WRITE_APART = 1.0, 4.0
 # cycles for an element of the weight: packed for all blocks, or by the block that needs it
 PACK, PACK_AT_ONCE = 2.0, 0.7
