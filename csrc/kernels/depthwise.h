@@ -286,7 +286,7 @@ FC_KERNEL void FN(fc_depthwise_3x3) FC_DEPTHWISE_3X3_ARGS(FC_T) {
   /* the columns whose vectors read pixels of the rows alone */
   ptrdiff_t begin = left > 0 ? (left + stride * VL - 1) / (stride * VL) * VL : 0;
   ptrdiff_t end = (width + left - 3 + stride) / stride;
-  if (end >= Q && begin > Q - VL && left <= (Q - VL) * stride) begin = Q - VL;
+  if (end >= Q && Q >= VL && begin > Q - VL && left <= (Q - VL) * stride) begin = Q - VL;
   end = end >= Q ? Q : begin + (end - begin) / VL * VL;
   const int is_inner = P > 1 && end - begin >= VL;
   if (is_inner) /* first, so that rows come into the cache in their order */

@@ -401,7 +401,7 @@ static void OF(check_patches)(const char *isa, const OF(fc_kernels) * f) {
 /* 3 by 3 taps over rows with zeros beside them, between pixels that do not count. */
 static void OF(check_depthwise_3x3)(const char *isa, const OF(fc_kernels) * f) {
   const int lanes = f->lanes;
-  const ptrdiff_t stride = between(1, 2), P = between(1, 17), left = between(0, 2);
+  const ptrdiff_t stride = between(1, 2), P = between(1, 17), left = between(-3, 2);
   const ptrdiff_t Q = lanes * between(0, 3) + between(1, lanes), width = between(1, (int)(Q * stride + 3));
   const ptrdiff_t rows = (P - 1) * stride + 3, y_pitch = Q + between(0, 3), n_y = (P - 1) * y_pitch + Q;
   const ptrdiff_t n = (Q > lanes ? Q : lanes) * stride + 3 - stride;
