@@ -1,7 +1,8 @@
 /* Every kernel for one ISA and both element types.
  *
- * Before the inclusion the ISA's file defines FC_ISA, FC_BYTES and the list of its tiles:
- * FC_TILES(X), FC_PANELS(X) and FC_DOTS(X), which call X(M, V) for each tile that the registers can hold.
+ * Before the inclusion the ISA's file defines FC_ISA, FC_BYTES, the list of its tiles, FC_TILES(X),
+ * FC_PANELS(X) and FC_DOTS(X), which call X(M, V) for each tile that the registers can hold, and
+ * FC_ISA_MANY, the sums of a tile from which on its loop is unrolled.
  */
 #define FC_T float
 #define FC_F64 0

@@ -158,8 +158,9 @@ FC_INLINE void FN(fc_depthwise_rows)(const int M, const int V, const ptrdiff_t s
  *      max(Q, VL) * stride + 3 - stride pixels are read, whatever they hold beside the row
  *   w  [3][3]      y  [P] rows y_pitch apart, of Q pixels
  *
- * stride is 1 or 2, in both directions.  A tile is two rows by one vector: all weights are in registers,
- * and pixels come from memory as factors, but for those that both rows need.
+ * stride is 1 or 2, in both directions.  A tile is some rows by one vector, two rows where no pixel is
+ * left out: all weights are in registers, and pixels come from memory as factors, but for those that
+ * several rows need.
  */
 FC_INLINE void FN(fc_depthwise_3x3_tile)(const int M, const int stride, const ivec *mask,
                                          const FC_T *const *x, ptrdiff_t at, const vec w[9], vec bias,

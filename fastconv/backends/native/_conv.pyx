@@ -1,9 +1,10 @@
 """Convolution drivers: blocking, packing and threads over the kernels of csrc/.
 
 Three computations share one geometry.  Along each axis an output position p and a tap t meet at the
-input position ``start + p * step + t * tap_step`` (`Axis`).  The forward pass is one such correlation;
-the gradient with respect to the input is one for each residue of the output position modulo the
-stride, with the taps that reach that residue (`input_axis`), so it too only ever gathers.
+input position ``start + p * step + t * tap_step`` (`Axis`).  The forward pass is one such
+correlation; the gradient with respect to the input is one for each residue of the output position
+modulo the stride, with the taps that reach that residue (`input_axis`), or each tap adds its products
+to the places that it reaches (`_panels_input.pxi`).
 
 A block of the input is brought into a small scratch buffer, and a register tile reads it through
 an offset table. There are four forms of it, by what is in the lanes of a vector:

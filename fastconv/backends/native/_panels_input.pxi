@@ -55,6 +55,8 @@ cdef bint plan_spread(SpreadPlan* plan, const fc_isa* isa, size_t item_size,
     plan.pitch = tile_pitch(xp.ci)
     plan.width = imax(xp.col.n_in - xp.col.start, (xp.col.n_out - 1) * xp.col.step
                       + (xp.col.n_taps - 1) * xp.col.tap_step + 1)
+    if plan.width > SPREAD_BYTES or xp.row.n_in > SPREAD_BYTES:
+        return False
     sums = xp.row.n_in * plan.width * width * <ptrdiff_t>item_size
     staged = ceil_div(plan.pixels, FC_PANEL_M) * plan.pitch * <ptrdiff_t>item_size
     plan.w_size = xp.taps * (xp.cb + 1) * width * item_size
