@@ -24,7 +24,7 @@ FMA_LATENCY, FMA_PER_CYCLE, LOADS_PER_CYCLE = 4, 2, 2
 # from memory
 DEPTH, CALL = 256, 30
 # shares of its peak that a tile then reaches: stores, caches
-PANELS, LANES, ROWS, PATCHES = 0.92, 0.91, 0.87, 0.93
+PANELS, LANES, ROWS, PATCHES = 0.92, 0.91, 0.87, 0.91
 # and panels whose tiles' pixels are staged one behind the other
 PANELS_IN_ORDER = 1.0
 # where panels make the gradient with respect to the input tap by tap: the most bytes of a panel's
