@@ -20,8 +20,8 @@
 #define FC_DOTS(X) FC_V5(X, 1) FC_V5(X, 2) FC_V5(X, 3) FC_V5(X, 4) FC_V4(X, 5) FC_V4(X, 6)
 #define FC_ISA_DOT_M 6
 #define FC_ISA_DOT_V {0, 5, 5, 5, 5, 4, 4}
-/* sums of the tiles that take four steps a turn: 6 x 4 and 8 x 3 */
-#define FC_ISA_MANY 24
+/* sums of the tiles that take four steps a turn: 5 x 4, 7 x 3 and more */
+#define FC_ISA_MANY 20
 #include "kernels/all.h"
 
 #ifdef __clang__

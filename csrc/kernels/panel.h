@@ -73,7 +73,7 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, ptrdiff_t depth, const FC_
 }
 
 #define FC_PANEL_OF(M, V)                                                                        \
-  FC_KERNEL void FC_CAT(FN(fc_panel), _, M, x, V) FC_PANEL_ARGS(FC_T) {                          \
+  FC_ALIGNED void FC_CAT(FN(fc_panel), _, M, x, V) FC_PANEL_ARGS(FC_T) {                         \
     FN(fc_panel)(M, V, depth, w, w_pitch, x, off, at, start, start_pitch, y, y_pitch, next,     \
                  lines);                                                                        \
   }

@@ -61,7 +61,7 @@ FC_INLINE void FN(fc_tile)(const int M, const int V, ptrdiff_t depth, const FC_T
 }
 
 #define FC_TILE_OF(M, V)                                                                         \
-  FC_KERNEL void FC_CAT(FN(fc_tile), _, M, x, V) FC_TILE_ARGS(FC_T) {                            \
+  FC_ALIGNED void FC_CAT(FN(fc_tile), _, M, x, V) FC_TILE_ARGS(FC_T) {                           \
     FN(fc_tile)(M, V, depth, w, w_pitch, x, off, at, bias, y, y_pitch, to);                      \
   }
 #define FC_TILE(M, V) FC_CAT(FN(fc_tile), _, M, x, V)
