@@ -31,16 +31,15 @@ FC_INLINE void FN(fc_take_of)(const int finite, ptrdiff_t n, const FC_T *x, ptrd
     const int rest = (int)(n - i);
     if (rest) store_n(y + i, rest, FN(fc_taken)(finite, load_n(x + i, rest, (vec){0})));
   } else if (x_col == 1 && stride == 2) {
-    ptrdiff_t i = 0;
-    for (; n - i > VL; i += VL)
+    for (ptrdiff_t i = 0; n - i > VL; i += VL)
       store(y + i, FN(fc_taken)(finite, evens(load(x + 2 * i), load(x + 2 * i + VL))));
     if (n > VL) { /* a whole vector again, from the pixel before its first: nothing lies behind */
       const FC_T *const last = x + 2 * (n - VL) - 1;
       store(y + n - VL, FN(fc_taken)(finite, odds(load(last), load(last + VL))));
     } else if (n > 0) {
       vec a, b;
-      FN(fc_load_pairs)(x + 2 * i, FN(fc_pair_pixels)(n - i), &a, &b);
-      store_n(y + i, (int)(n - i), FN(fc_taken)(finite, evens(a, b)));
+      FN(fc_load_pairs)(x, FN(fc_pair_pixels)(n), &a, &b);
+      store_n(y, (int)n, FN(fc_taken)(finite, evens(a, b)));
     }
   } else {
     for (ptrdiff_t i = 0; i < n; ++i) y[i] = FN(fc_taken1)(finite, x[i * stride * x_col]);

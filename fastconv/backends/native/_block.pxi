@@ -261,8 +261,7 @@ cdef int block_backward(const fc_isa* isa, const Geometry* g, const real* x, con
     acc_size = weights.n_items * weights.acc_size
     parts = imin(imin(n_groups, PARTS), imax(1, SUMS_BYTES // <ptrdiff_t>acc_size))
     threads = <int>imin(threads, parts)
-    if (2 * g.images * g.filters * (g.channels // g.groups) * g.kernel_h * g.kernel_w * g.out_h
-            * g.out_w < SERIAL_FLOPS):
+    if is_serial(g):
         threads = 1
     pooled_size = rounded((windows.height // windows.kernel_h)
                           * (windows.width // windows.kernel_w) * lanes * sizeof(real))

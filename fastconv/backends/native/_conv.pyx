@@ -309,6 +309,12 @@ cdef Geometry read_geometry(tuple fields) except *:
     return g
 
 
+cdef inline bint is_serial(const Geometry* g) noexcept nogil:
+    """Whether a convolution is too small for threads."""
+    return (2 * g.images * g.filters * (g.channels // g.groups) * g.kernel_h * g.kernel_w * g.out_h
+            * g.out_w < SERIAL_FLOPS)
+
+
 cdef struct Axis:
     ptrdiff_t n_out, n_in           # lengths of the output and of the input
     ptrdiff_t start, step, tap_step # input position = start + p * step + t * tap_step
@@ -1261,8 +1267,7 @@ cdef int correlate_input(const fc_isa* isa, const Geometry* g, const real* dy, c
     cdef SpreadPlan spread
     cdef ptrdiff_t a, b
     if form == PANELS and g.images > 0:
-        if (2 * g.images * g.filters * (g.channels // g.groups) * g.kernel_h * g.kernel_w * g.out_h
-                * g.out_w < SERIAL_FLOPS):
+        if is_serial(g):
             threads = 1
         memset(&spread, 0, sizeof(SpreadPlan))
         spread.panels.x = input_plan(isa, g, ys, xs, sizeof(real))
@@ -1577,8 +1582,7 @@ cdef int weight_gradient(const fc_isa* isa, const Geometry* g, const real* x, co
     cdef Plan forward
     cdef ptrdiff_t item
     cdef size_t each
-    if (2 * g.images * g.filters * (g.channels // g.groups) * g.kernel_h * g.kernel_w * g.out_h
-            * g.out_w < SERIAL_FLOPS):
+    if is_serial(g):
         threads = 1
     if form == PANELS:
         forward = forward_plan(isa, g, sizeof(real))

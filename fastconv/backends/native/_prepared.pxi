@@ -54,8 +54,6 @@ cdef class Prepared(Call):
         cdef const char* first_bias = NULL
         cdef bint given = out is not None
         cdef size_t unaligned = <size_t>x.first
-        cdef Workspace space
-        cdef char* memory
         cdef uint64_t before
         if w == NULL:
             w = &self.w
@@ -170,13 +168,11 @@ cdef class PreparedWinograd(Prepared):
 
     cdef int launch(self, const char* x, const char* w, const char* bias, char* out) except -1:
         cdef WinogradPlan plan = self.plan
-        plan.x, plan.w, plan.bias, plan.out = x, w, bias, out
+        plan.x, plan.bias, plan.out = x, bias, out
         if self.x.item == 4:
-            winograd_on(self.isa, &plan, <const float*>w, self.packed, self.isa_index,
-                        self.count())
+            winograd_on(&plan, <const float*>w, self.packed, self.isa_index, self.count())
         else:
-            winograd_on(self.isa, &plan, <const double*>w, self.packed, self.isa_index,
-                        self.count())
+            winograd_on(&plan, <const double*>w, self.packed, self.isa_index, self.count())
         return 0
 
 

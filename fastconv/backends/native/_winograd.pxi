@@ -498,9 +498,10 @@ cdef WinogradWeights winograd_pack_of(const WinogradPlan* plan, const real* w, i
     return packed
 
 
-cdef int winograd_on(const fc_isa* isa, WinogradPlan* plan, const real* w, WinogradWeights packed,
-                     int isa_index, int threads) except -1:
+cdef int winograd_on(WinogradPlan* plan, const real* w, WinogradWeights packed, int isa_index,
+                     int threads) except -1:
     """Runs a plan that has all but its weights: `packed`, or w where that is None."""
+    cdef const fc_isa* isa = isa_table(isa_index)
     if packed is None and plan.n_blocks > 1:
         packed = winograd_pack_of[real](plan, w, isa_index, threads)
     if packed is None:
@@ -522,9 +523,8 @@ cdef inline bint winograd_is_small(const Geometry* g) noexcept nogil:
 cdef int winograd_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :, ::1] w,
                      WinogradWeights packed, const real[::1] bias, real[:, :, :, :] out,
                      int activation, int m, bint turned, int isa_index, int threads) except -1:
-    cdef const fc_isa* isa = isa_table(isa_index)
     cdef Geometry g = read_geometry(fields)
-    cdef WinogradPlan plan = winograd_weights_plan(isa, &g, m, turned, sizeof(real))
+    cdef WinogradPlan plan = winograd_weights_plan(isa_table(isa_index), &g, m, turned, sizeof(real))
     if winograd_is_small(&g):
         threads = 1
     winograd_plan(&plan, &g, threads)
@@ -533,7 +533,7 @@ cdef int winograd_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :,
         plan.bias = &bias[0]
     element_strides(x.strides, sizeof(real), &plan.xn)
     element_strides(out.strides, sizeof(real), &plan.on)
-    return winograd_on(isa, &plan, &w[0, 0, 0, 0] if packed is None else NULL, packed, isa_index,
+    return winograd_on(&plan, &w[0, 0, 0, 0] if packed is None else NULL, packed, isa_index,
                        threads)
 
 
