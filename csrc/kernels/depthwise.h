@@ -13,6 +13,10 @@
  * M * V accumulators, V inputs and one weight have to fit in the registers.  Where P and Q are no
  * multiples of the tile the last ones overlap those before: they come out the same again.
  *
+ * The first and last rows of x meet few rows of a tile, whose sums then wait for each other.  Tiles
+ * without stride therefore form a chain: while the last rows of one are added up the first ones of the
+ * next begin, so that always M * V sums are in work.
+ *
  * At step 2 pixels are not sorted into even and odd ones but multiplied as they lie, by a pair of taps
  * in turn; in the end neighbouring lanes are added.  The tap left over goes over all pixels, too, and
  * every second sum of it is dropped.
@@ -50,12 +54,13 @@ FC_INLINE void FN(fc_depthwise_store)(const int M, const int V, ptrdiff_t n, vec
 FC_INLINE void FN(fc_depthwise_row)(const int m0, const int m1, const int V, const ptrdiff_t S,
                                     const FC_T *x, const int32_t *at, const FC_T *w,
                                     const ptrdiff_t w_row, vec acc[4][4]) {
+  __asm__("" : "+r"(x), "+r"(w)); /* GCC would add them to each tap's offset */
 #pragma GCC unroll 3
   for (ptrdiff_t s = 0; s < S; ++s) {
     const FC_T *x_s = x + at[s];
     vec x_v[4];
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) x_v[v] = held(load(x_s + v * VL));
+    for (int v = 0; v < V; ++v) x_v[v] = m1 - m0 > 1 ? held(load(x_s + v * VL)) : load(x_s + v * VL);
 #pragma GCC unroll 4
     for (int m = m0; m < m1; ++m) {
       const vec w_s = splat(w[s - m * w_row]);
@@ -90,6 +95,91 @@ FC_INLINE void FN(fc_depthwise_tile)(const int M, const int V, const ptrdiff_t s
     for (int j = 0; j < M - 1; ++j) FC_ROW(taps + j, j + 1, M);
 #undef FC_ROW
   }
+}
+
+/* One row of taps of a chain: rows of sums from `split` on meet x, those before it, of the next tile,
+ * meet x_next; taps are neighbours. */
+FC_INLINE void FN(fc_depthwise_taps)(const int M, const int V, const int split, const ptrdiff_t S,
+                                     const FC_T *x, const FC_T *x_next, const FC_T *const *w,
+                                     vec acc[4][4]) {
+  __asm__("" : "+r"(x), "+r"(x_next));
+#pragma GCC unroll 4 /* as in panel.h */
+  for (ptrdiff_t s = 0; s < S; ++s) {
+    vec x_v[4];
+#pragma GCC unroll 4
+    for (int m = 0; m < M; ++m) {
+      const int first = m < split ? 0 : split, meet = m < split ? split : M - split;
+      if (m == first) {
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) {
+          x_v[v] = load((m < split ? x_next : x) + s + v * VL);
+          if (meet > 1) x_v[v] = held(x_v[v]);
+        }
+      }
+      const vec w_s = splat(w[m][s]);
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) acc[m][v] += w_s * x_v[v];
+    }
+  }
+}
+
+/* columns from `begin` to Q of P >= M rows; M - 1 <= R */
+FC_INLINE void FN(fc_depthwise_chain)(const int M, const int V, const ptrdiff_t R,
+                                      const ptrdiff_t S, ptrdiff_t P, ptrdiff_t begin, ptrdiff_t Q,
+                                      const FC_T *const *x, const int32_t *at, const FC_T *w,
+                                      FC_T bias, FC_T *y, ptrdiff_t y_pitch) {
+  if (S < 1) __builtin_unreachable();
+  const vec start = splat(bias);
+  const FC_T *const *const x_end = x + P - M;
+  vec acc[4][4];
+  ptrdiff_t q = begin;
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) acc[m][v] = start;
+#pragma GCC unroll 3
+  for (int j = 0; j < M - 1; ++j)
+    FN(fc_depthwise_row)(0, j + 1, V, S, x[j] + q, at, w + j * S, S, acc);
+  for (;;) {
+    const FC_T *w_m[4];
+    FC_T *y_m = y + q;
+#pragma GCC unroll 4
+    for (int m = 0; m < M; ++m) w_m[m] = w + (M - 1 - m) * S;
+    for (ptrdiff_t j = M - 1; j < R; ++j) {
+      FN(fc_depthwise_taps)(M, V, 0, S, x[j] + q, NULL, w_m, acc);
+#pragma GCC unroll 4
+      for (int m = 0; m < M; ++m) w_m[m] += S;
+    }
+
+    const FC_T *const *x_next = x;
+    ptrdiff_t q_next = q + V * VL;
+    if (q_next >= Q) {
+      if (x == x_end) break;
+      q_next = begin;
+      x_next = x_end - x > M ? x + M : x_end;
+    } else if (q_next > Q - V * VL) {
+      q_next = Q - V * VL;
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < M; ++j) {
+      FN(fc_depthwise_store)(1, V, Q - q, acc + j, y_m, 0);
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) acc[j][v] = start;
+      if (j == M - 1) break;
+      w_m[j] = w;
+      FN(fc_depthwise_taps)(M, V, j + 1, S, x[R + j] + q, x_next[j] + q_next, w_m, acc);
+#pragma GCC unroll 4
+      for (int m = 0; m < M; ++m) w_m[m] += S;
+      y_m += y_pitch;
+    }
+    y += (x_next - x) * y_pitch;
+    x = x_next;
+    q = q_next;
+  }
+#pragma GCC unroll 3
+  for (int j = 0; j < M - 1; ++j)
+    FN(fc_depthwise_row)(j + 1, M, V, S, x[R + j] + q, at, w + (R + j) * S, S, acc);
+  FN(fc_depthwise_store)(M, V, Q - q, acc, y + q, y_pitch);
 }
 
 /* a row of it at step 2 */
@@ -137,7 +227,7 @@ FC_INLINE void FN(fc_depthwise_rows)(const int M, const int V, const ptrdiff_t s
       FN(fc_depthwise_tile)(M, V, stride, R, S, x + p * stride, q, at, w, bias, acc);            \
     FN(fc_depthwise_store)(M, V, Q - q, acc, y + p * y_pitch + q, y_pitch);                      \
   } while (0)
-    for (; Q - q >= V * VL; q += V * VL) FC_COLUMNS(V);
+    for (; V > 2 && Q - q >= V * VL; q += V * VL) FC_COLUMNS(V);
     for (; Q - q > VL; q += 2 * VL) {
       if (q > Q - 2 * VL && q) q = Q - 2 * VL;
       FC_COLUMNS(2);
@@ -309,16 +399,42 @@ FC_KERNEL void FN(fc_depthwise_3x3) FC_DEPTHWISE_3X3_ARGS(FC_T) {
   }
 }
 
+#define FC_CHAIN_ARGS                                                                            \
+  (ptrdiff_t R, ptrdiff_t S, ptrdiff_t P, ptrdiff_t begin, ptrdiff_t Q, const FC_T *const *x,    \
+   const int32_t *at, const FC_T *w, FC_T bias, FC_T *y, ptrdiff_t y_pitch)
+FC_KERNEL void FN(fc_depthwise_chain_2) FC_CHAIN_ARGS {
+  FN(fc_depthwise_chain)(4, 2, R, S, P, begin, Q, x, at, w, bias, y, y_pitch);
+}
+
+FC_KERNEL void FN(fc_depthwise_chains) FC_CHAIN_ARGS {
+  const ptrdiff_t V = FC_DEPTHWISE_V;
+  if (V > 2) {
+    ptrdiff_t wide = Q / (V * VL);
+    if (V == 3 && wide && Q - wide * V * VL > 0 && Q - wide * V * VL <= VL) --wide; /* 3 + 1 = 2 + 2 */
+    begin = wide * V * VL;
+    if (wide)
+      FN(fc_depthwise_chain)(4, FC_DEPTHWISE_V, R, S, P, 0, begin, x, at, w, bias, y, y_pitch);
+    if (begin >= Q) return;
+    if (begin > Q - 2 * VL && wide) begin = Q - 2 * VL;
+  }
+  FN(fc_depthwise_chain_2)(R, S, P, begin, Q, x, at, w, bias, y, y_pitch);
+}
+#undef FC_CHAIN_ARGS
+
 FC_KERNEL void FN(fc_depthwise) FC_DEPTHWISE_ARGS(FC_T) {
   const ptrdiff_t taps = kernel_h / stride; /* the fewest of a phase */
+  ptrdiff_t s = 0;
+  while (s < kernel_w && at[s] == s) ++s; /* are taps neighbours? */
 #define FC_ROWS(M, V, step, S)                                                                   \
   FN(fc_depthwise_rows)(M, V, stride, step, kernel_h, S, P, Q, x, at, w, bias, y, y_pitch)
   if (step == 2 && kernel_w == 5)
     FC_ROWS(1, 2, 2, 5);
   else if (step == 2)
     FC_ROWS(1, 2, 2, kernel_w);
+  else if (taps >= 3 && P >= 4 && stride == 1 && s == kernel_w && Q > VL)
+    FN(fc_depthwise_chains)(kernel_h, kernel_w, P, 0, Q, x, at, w, bias, y, y_pitch);
   else if (taps >= 3 && P >= 4)
-    FC_ROWS(4, FC_DEPTHWISE_V, 1, kernel_w);
+    FC_ROWS(4, 2, 1, kernel_w);
   else if (taps >= 1 && P >= 2)
     FC_ROWS(2, FC_DEPTHWISE_V, 1, kernel_w);
   else

@@ -206,14 +206,19 @@ cdef inline void tile(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t dep
         isa.f64.tile[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias, y, y_pitch, to)
 
 
+cdef inline ptrdiff_t panel_lines(ptrdiff_t depth, ptrdiff_t bytes) noexcept nogil:
+    """Cache lines of `bytes` bytes for each of a tile's turns."""
+    if bytes <= 0:
+        return 0
+    return imin(ceil_div(bytes, ceil_div(depth, FC_PANEL_TURN) * CACHE_LINE), MOST_LINES)
+
+
 cdef inline void panel(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t depth, const real* w,
                        ptrdiff_t w_pitch, const real* x, const int32_t* off, const int32_t* at,
                        const real* start, ptrdiff_t start_pitch, real* y, ptrdiff_t y_pitch,
                        const char* next = NULL, ptrdiff_t bytes = 0) noexcept nogil:
     """A tile; meanwhile `bytes` bytes at `next` are fetched."""
-    cdef ptrdiff_t lines = 0
-    if bytes > 0:
-        lines = imin(ceil_div(bytes, ceil_div(depth, FC_PANEL_TURN) * CACHE_LINE), MOST_LINES)
+    cdef ptrdiff_t lines = panel_lines(depth, bytes)
     if real is float:
         isa.f32.panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, start, start_pitch, y, y_pitch,
                                     next, lines)

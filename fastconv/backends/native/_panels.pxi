@@ -251,7 +251,8 @@ cdef void panel_run(const fc_isa* isa, ptrdiff_t lanes, ptrdiff_t v, ptrdiff_t b
 
     `coming` will be read soon, `ahead` bytes of it for each pixel.
     """
-    cdef ptrdiff_t n = end - begin, each, rest, m
+    cdef ptrdiff_t n = end - begin, pitch = v * lanes, start_pitch = pitch if bias == NULL else 0
+    cdef ptrdiff_t each, rest, m, lines
     if n == 0:
         return
     m = ceil_div(n, FC_PANEL_M)
@@ -261,10 +262,18 @@ cdef void panel_run(const fc_isa* isa, ptrdiff_t lanes, ptrdiff_t v, ptrdiff_t b
         if rest > 0:
             m += 1
             rest -= 1
-        panel_from(isa, m, v, depth, w, v * lanes, x, off, at + begin, bias, y, v * lanes, coming,
-                   m * ahead)
+        lines = panel_lines(depth, m * ahead)
+        # not by way of panel(): to hand on 14 arguments shows where sums are short
+        if real is float:
+            isa.f32.panel[m - 1][v - 1](depth, w, pitch, x, off, at + begin,
+                                        y if bias == NULL else bias, start_pitch, y, pitch, coming,
+                                        lines)
+        else:
+            isa.f64.panel[m - 1][v - 1](depth, w, pitch, x, off, at + begin,
+                                        y if bias == NULL else bias, start_pitch, y, pitch, coming,
+                                        lines)
         coming += m * ahead
-        y += m * v * lanes
+        y += m * pitch
         begin += m
 
 

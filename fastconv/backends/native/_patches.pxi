@@ -12,8 +12,10 @@ cdef extern from *:
     #include <string.h>
     /* n bytes cut into groups of `group` bytes, a multiple of 32, which lie `pitch` apart; the last
      * one is filled up with zeros */
-    static inline void fc_spread_groups(char *to, ptrdiff_t pitch, ptrdiff_t group, const char *from,
+    static inline void fc_spread_groups(void *first, ptrdiff_t pitch, ptrdiff_t group, const void *x,
                                         ptrdiff_t n) {
+      char *to = first;
+      const char *from = x;
       for (; n >= group; n -= group, from += group, to += pitch)
         for (ptrdiff_t i = 0; i < group; i += 32) memcpy(to + i, from + i, 32);
       if (n > 0) {
@@ -23,16 +25,18 @@ cdef extern from *:
     }
     /* The same with groups of any size; copies reach up to 15 bytes into what follows a group, which
      * must not hold anything yet. */
-    static inline void fc_spread_tiles(char *to, ptrdiff_t pitch, ptrdiff_t group, const char *from,
+    static inline void fc_spread_tiles(void *first, ptrdiff_t pitch, ptrdiff_t group, const void *x,
                                        ptrdiff_t n) {
+      char *to = first;
+      const char *from = x;
       for (; n >= group + 16; n -= group, from += group, to += pitch)
         for (ptrdiff_t i = 0; i < group; i += 16) memcpy(to + i, from + i, 16);
       for (; n > 0; n -= group, from += group, to += pitch) memcpy(to, from, n < group ? n : group);
     }
     """
-    void fc_spread_tiles(void* to, ptrdiff_t pitch, ptrdiff_t group, const void* from_,
+    void fc_spread_tiles(void* first, ptrdiff_t pitch, ptrdiff_t group, const void* x,
                          ptrdiff_t n) nogil
-    void fc_spread_groups(void* to, ptrdiff_t pitch, ptrdiff_t group, const void* from_,
+    void fc_spread_groups(void* first, ptrdiff_t pitch, ptrdiff_t group, const void* x,
                           ptrdiff_t n) nogil
 
 cdef enum:
