@@ -152,6 +152,8 @@ def _conv_shapes(dtype):
         (15, 2 * lanes, (3, 3), 1, 2),
         (11, 4 * lanes + 3, (5, 5), 2, 2),
         (7, 10 * lanes, (4, 3), (0, 5), 2),
+        (9, 7 * lanes + 3, (3, 5), (1, 2), 1),
+        (4, 6 * lanes, (6, 2), (3, 1), 1),
     ):
         name = f"{p} x {q} planes, {kernel[0]}x{kernel[1]}, stride {stride}"
         shapes[name] = ((1, 2, p, q), (2, 1, *kernel), stride, padding, 1, 2)

@@ -98,13 +98,13 @@ FC_INLINE void FN(fc_depthwise_tile)(const int M, const int V, const ptrdiff_t s
 }
 
 /* One row of taps of a chain: rows of sums from `split` on meet x, those before it, of the next tile,
- * meet x_next; taps are neighbours. */
+ * meet x_next. */
 FC_INLINE void FN(fc_depthwise_taps)(const int M, const int V, const int split, const ptrdiff_t S,
-                                     const FC_T *x, const FC_T *x_next, const FC_T *const *w,
-                                     vec acc[4][4]) {
+                                     const ptrdiff_t tap, const FC_T *x, const FC_T *x_next,
+                                     const FC_T *const *w, vec acc[4][4]) {
   __asm__("" : "+r"(x), "+r"(x_next));
 #pragma GCC unroll 4 /* as in panel.h */
-  for (ptrdiff_t s = 0; s < S; ++s) {
+  for (ptrdiff_t s = 0; s < S; ++s, x += tap, x_next += tap) {
     vec x_v[4];
 #pragma GCC unroll 4
     for (int m = 0; m < M; ++m) {
@@ -112,7 +112,7 @@ FC_INLINE void FN(fc_depthwise_taps)(const int M, const int V, const int split, 
       if (m == first) {
 #pragma GCC unroll 4
         for (int v = 0; v < V; ++v) {
-          x_v[v] = load((m < split ? x_next : x) + s + v * VL);
+          x_v[v] = load((m < split ? x_next : x) + v * VL);
           if (meet > 1) x_v[v] = held(x_v[v]);
         }
       }
@@ -123,11 +123,12 @@ FC_INLINE void FN(fc_depthwise_taps)(const int M, const int V, const int split, 
   }
 }
 
-/* columns from `begin` to Q of P >= M rows; M - 1 <= R */
+/* columns from `begin` to Q of P >= M rows, taps `tap` pixels apart; M - 1 <= R */
 FC_INLINE void FN(fc_depthwise_chain)(const int M, const int V, const ptrdiff_t R,
-                                      const ptrdiff_t S, ptrdiff_t P, ptrdiff_t begin, ptrdiff_t Q,
-                                      const FC_T *const *x, const int32_t *at, const FC_T *w,
-                                      FC_T bias, FC_T *y, ptrdiff_t y_pitch) {
+                                      const ptrdiff_t S, const ptrdiff_t tap, ptrdiff_t P,
+                                      ptrdiff_t begin, ptrdiff_t Q, const FC_T *const *x,
+                                      const int32_t *at, const FC_T *w, FC_T bias, FC_T *y,
+                                      ptrdiff_t y_pitch) {
   if (S < 1) __builtin_unreachable();
   const vec start = splat(bias);
   const FC_T *const *const x_end = x + P - M;
@@ -146,7 +147,7 @@ FC_INLINE void FN(fc_depthwise_chain)(const int M, const int V, const ptrdiff_t 
 #pragma GCC unroll 4
     for (int m = 0; m < M; ++m) w_m[m] = w + (M - 1 - m) * S;
     for (ptrdiff_t j = M - 1; j < R; ++j) {
-      FN(fc_depthwise_taps)(M, V, 0, S, x[j] + q, NULL, w_m, acc);
+      FN(fc_depthwise_taps)(M, V, 0, S, tap, x[j] + q, x[j] + q, w_m, acc);
 #pragma GCC unroll 4
       for (int m = 0; m < M; ++m) w_m[m] += S;
     }
@@ -167,7 +168,8 @@ FC_INLINE void FN(fc_depthwise_chain)(const int M, const int V, const ptrdiff_t 
       for (int v = 0; v < V; ++v) acc[j][v] = start;
       if (j == M - 1) break;
       w_m[j] = w;
-      FN(fc_depthwise_taps)(M, V, j + 1, S, x[R + j] + q, x_next[j] + q_next, w_m, acc);
+      FN(fc_depthwise_taps)(M, V, j + 1, S, tap, x[R + j] + q, x_next[j] + q_next, w_m,
+                            acc);
 #pragma GCC unroll 4
       for (int m = 0; m < M; ++m) w_m[m] += S;
       y_m += y_pitch;
@@ -400,31 +402,33 @@ FC_KERNEL void FN(fc_depthwise_3x3) FC_DEPTHWISE_3X3_ARGS(FC_T) {
 }
 
 #define FC_CHAIN_ARGS                                                                            \
-  (ptrdiff_t R, ptrdiff_t S, ptrdiff_t P, ptrdiff_t begin, ptrdiff_t Q, const FC_T *const *x,    \
-   const int32_t *at, const FC_T *w, FC_T bias, FC_T *y, ptrdiff_t y_pitch)
+  (ptrdiff_t R, ptrdiff_t S, ptrdiff_t tap, ptrdiff_t P, ptrdiff_t begin, ptrdiff_t Q,           \
+   const FC_T *const *x, const int32_t *at, const FC_T *w, FC_T bias, FC_T *y, ptrdiff_t y_pitch)
 FC_KERNEL void FN(fc_depthwise_chain_2) FC_CHAIN_ARGS {
-  FN(fc_depthwise_chain)(4, 2, R, S, P, begin, Q, x, at, w, bias, y, y_pitch);
+  FN(fc_depthwise_chain)(4, 2, R, S, tap, P, begin, Q, x, at, w, bias, y, y_pitch);
 }
 
+/* taps that are neighbours go by wide tiles as far as those fit */
 FC_KERNEL void FN(fc_depthwise_chains) FC_CHAIN_ARGS {
   const ptrdiff_t V = FC_DEPTHWISE_V;
-  if (V > 2) {
-    ptrdiff_t wide = Q / (V * VL);
-    if (V == 3 && wide && Q - wide * V * VL > 0 && Q - wide * V * VL <= VL) --wide; /* 3 + 1 = 2 + 2 */
+  if (V > 2 && tap == 1) {
+    ptrdiff_t wide = Q / (V * VL), rest = Q - wide * V * VL;
+    if (V == 3 && wide && rest > 0 && rest <= VL) --wide; /* 3 + 1 = 2 + 2 */
     begin = wide * V * VL;
     if (wide)
-      FN(fc_depthwise_chain)(4, FC_DEPTHWISE_V, R, S, P, 0, begin, x, at, w, bias, y, y_pitch);
+      FN(fc_depthwise_chain)(4, FC_DEPTHWISE_V, R, S, 1, P, 0, begin, x, at, w, bias, y, y_pitch);
     if (begin >= Q) return;
     if (begin > Q - 2 * VL && wide) begin = Q - 2 * VL;
   }
-  FN(fc_depthwise_chain_2)(R, S, P, begin, Q, x, at, w, bias, y, y_pitch);
+  FN(fc_depthwise_chain_2)(R, S, tap, P, begin, Q, x, at, w, bias, y, y_pitch);
 }
 #undef FC_CHAIN_ARGS
 
 FC_KERNEL void FN(fc_depthwise) FC_DEPTHWISE_ARGS(FC_T) {
   const ptrdiff_t taps = kernel_h / stride; /* the fewest of a phase */
+  const ptrdiff_t tap = kernel_w > 1 ? at[1] : 1;
   ptrdiff_t s = 0;
-  while (s < kernel_w && at[s] == s) ++s; /* are taps neighbours? */
+  while (s < kernel_w && at[s] == s * tap) ++s; /* are taps evenly apart? */
 #define FC_ROWS(M, V, step, S)                                                                   \
   FN(fc_depthwise_rows)(M, V, stride, step, kernel_h, S, P, Q, x, at, w, bias, y, y_pitch)
   if (step == 2 && kernel_w == 5)
@@ -432,7 +436,7 @@ FC_KERNEL void FN(fc_depthwise) FC_DEPTHWISE_ARGS(FC_T) {
   else if (step == 2)
     FC_ROWS(1, 2, 2, kernel_w);
   else if (taps >= 3 && P >= 4 && stride == 1 && s == kernel_w && Q > VL)
-    FN(fc_depthwise_chains)(kernel_h, kernel_w, P, 0, Q, x, at, w, bias, y, y_pitch);
+    FN(fc_depthwise_chains)(kernel_h, kernel_w, tap, P, 0, Q, x, at, w, bias, y, y_pitch);
   else if (taps >= 3 && P >= 4)
     FC_ROWS(4, 2, 1, kernel_w);
   else if (taps >= 1 && P >= 2)

@@ -35,7 +35,8 @@ FC_INLINE void FN(fc_channels_taps)(const int J, const int V, const int T, const
   for (int i = 0; i < (J - 1) * step + T; ++i, x += x_col)
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v) {
-      const vec x_i = held(n < VL ? load_n(x, n, (vec){0}) : load(x + v * VL));
+      vec x_i = n < VL ? load_n(x, n, (vec){0}) : load(x + v * VL);
+      if (T > 1) x_i = held(x_i);
 #pragma GCC unroll 3
       for (int t = 0; t < T; ++t)
         if (i >= t && (i - t) % step == 0 && (i - t) / step < J)

@@ -21,9 +21,9 @@ of threads.  The scratch of a thread is bounded, whatever the size of the image.
 """
 
 from cython.parallel cimport prange, threadid
-from libc.stdint cimport int32_t, uint64_t
+from libc.stdint cimport INT32_MAX, int32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from fastconv.backends.native._dispatch cimport (
     Call, FC_PANEL_M, FC_PANEL_TURN, FC_WINOGRAD_STRIP, fc_channels, fc_float_mode,

@@ -140,7 +140,9 @@ class _Job:
         whole = whole and (self.op == "conv2d" or spec.stride[1] == 1)
         made = self.made * (WRITE if whole and self.depth <= DEPTH else STAGE)
         moved = (self.staging * self.read + made) / lanes
-        rate = (ROWS_COLLIDING if self.collide else ROWS) * _tile(lanes, height, vectors, self.depth)
+        rate = (ROWS_COLLIDING if self.collide else ROWS) * _tile(
+            lanes, height, vectors, self.depth
+        )
         return Cost(self.flops * share * self.inside, rate, moved)
 
     def of_dots(self, rows, row, vectors, tail=0):

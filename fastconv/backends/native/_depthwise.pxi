@@ -412,11 +412,31 @@ cdef PlanePlan plan_planes(const Geometry* g) noexcept nogil:
     return plan
 
 
+cdef bint is_one_filter(const fc_isa* isa, const Geometry* g, const PlanePlan* plan, const real* w,
+                        const real* bias) noexcept nogil:
+    """Whether one filter goes over few channels that lie side by side, as over an image's colours."""
+    cdef ptrdiff_t c, taps = g.kernel_h * g.kernel_w
+    if (g.channels >= lanes_of(isa, <real*>NULL) or plan.xw != g.channels or plan.ow != g.channels
+            or g.stride_w != 1 or g.kernel_w * g.dilation_w > INT32_MAX // g.channels):
+        return False
+    for c in range(1, g.channels):
+        if memcmp(w, w + c * taps, taps * sizeof(real)) != 0:
+            return False
+        if bias != NULL and memcmp(bias, bias + c, sizeof(real)) != 0:
+            return False
+    return True
+
+
 cdef int depthwise_on(const fc_isa* isa, const Geometry* g, PlanePlan plan, const real* x,
                       const real* w, const real* bias, real* out, int threads) except -1:
     if channels_adjoin(g.channels, g.filters, &plan.xn, &plan.on):
-        return channels_of(isa, g, False, x, &plan.xn, w, bias, out, &plan.on, plan.activation,
-                           threads)
+        if not is_one_filter(isa, g, &plan, w, bias):
+            return channels_of(isa, g, False, x, &plan.xn, w, bias, out, &plan.on, plan.activation,
+                               threads)
+        # colours are then columns of one plane, on which the taps lie as many columns apart
+        plan.width, plan.out_w = plan.width * g.channels, plan.out_w * g.channels
+        plan.left, plan.dilation_w = plan.left * g.channels, plan.dilation_w * g.channels
+        plan.channels, plan.xw, plan.ow = 1, 1, 1
     return depthwise_planes(isa, &plan, x, w, bias, out, threads)
 
 

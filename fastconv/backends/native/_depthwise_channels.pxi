@@ -2,12 +2,13 @@
 #
 # Pixels are read and written where they lie (csrc/kernels/depthwise_channels.h), so nothing is staged;
 # the filters alone are brought into the same order, tap by tap, which a strided gradient takes its part
-# of by steps.
+# of by steps.  Of fewer channels than lanes (colours) as many neighbouring pixels as there are lanes count
+# as one, with the filters as often beside each other, wherever their taps lie inside the row.
 
 cdef struct ChannelPlan:
     ptrdiff_t images, channels, kernel_w
     Axis* row                               # [n_rows] the residues of the stride, one of them forward,
-    fc_channels* col                        # [n_cols] each with a call of the kernel for a row
+    fc_channels* col                        # [n_cols] each with calls of the kernel for a row
     ptrdiff_t* w_col                        # [n_cols] where its first tap lies,
     ptrdiff_t* out_col                      # and its first output
     ptrdiff_t n_rows, n_cols, pb, n_pb      # output rows of a block, of each residue; blocks
@@ -58,6 +59,42 @@ cdef void set_channels_row(fc_channels* row, const Axis* col, ptrdiff_t channels
     row.x_col, row.w_tap, row.y_col = xw, col.w_step * w_tap, col.out_step * y_col
 
 
+cdef enum:
+    PIECES = 4      # of a row whose pixels count in groups: one by one, groups, the last group, one by one
+
+
+cdef ptrdiff_t cut_row(ChannelPlan* plan, ptrdiff_t group) noexcept nogil:
+    """Cut the plan's only row into pieces; none, with nothing done, where no group fits."""
+    cdef fc_channels row = plan.col[0]
+    cdef ptrdiff_t begin = imax(row.left, 0), n = 0, i, count
+    cdef ptrdiff_t end = imin(row.Q, row.width + row.left - (row.S - 1) * row.dilation)
+    cdef ptrdiff_t[PIECES] first = [0, begin, end - group, end]
+    cdef ptrdiff_t[PIECES] last = [begin, end - (end - begin) % group, end, row.Q]
+    if end - begin < group:
+        return 0
+    for i in range(PIECES):
+        if i == 2 and last[1] == end:
+            continue
+        count = last[i] - first[i]
+        if count == 0:
+            continue
+        plan.col[n], plan.w_col[n] = row, plan.w_col[0]
+        plan.out_col[n] = first[i] * row.y_col
+        plan.col[n].left, plan.col[n].Q = row.left - first[i], count
+        if i == 1 or i == 2:
+            plan.col[n].Q, plan.col[n].C = count // group, group * row.C
+            plan.col[n].step, plan.col[n].y_col = group, group * row.y_col
+        n += 1
+    return n
+
+
+cdef void repeat(ptrdiff_t n, ptrdiff_t times, real* x) noexcept nogil:
+    """The first n elements `times` times behind each other."""
+    cdef ptrdiff_t i
+    for i in range(n, n * times):
+        x[i] = x[i - n]
+
+
 cdef void channels_block(const fc_isa* isa, const ChannelPlan* plan, const real* x, const real* w,
                          const real* bias, real* out, ptrdiff_t item) noexcept nogil:
     """A block of rows of one image, of every residue of the stride."""
@@ -102,6 +139,9 @@ cdef int channels_of(const fc_isa* isa, const Geometry* g, bint turned, const re
     cdef ChannelPlan plan
     cdef ptrdiff_t lanes = lanes_of(isa, <real*>NULL), taps = g.kernel_h * g.kernel_w
     cdef ptrdiff_t item_size = sizeof(real), channels = g.channels, items, item, a, b, c, rows
+    # pixels that count as one
+    cdef ptrdiff_t group = (lanes if channels < lanes and g.stride_w == 1 and xs[3] == channels
+                            and os[3] == channels else 1)
     cdef Axis col
     memset(&plan, 0, sizeof(ChannelPlan))
     plan.images, plan.channels, plan.kernel_w = g.images, channels, g.kernel_w
@@ -114,7 +154,7 @@ cdef int channels_of(const fc_isa* isa, const Geometry* g, bint turned, const re
     rows = ceil_div(g.height, g.stride_h) if turned else g.out_h
     if 2 * g.images * channels * taps * g.out_h * g.out_w < SERIAL_FLOPS:
         threads = 1
-    plan.w_pitch = channels_pitch(channels, item_size)
+    plan.w_pitch = channels_pitch(group * channels, item_size)
     # filters in the cache serve as many rows as the threads leave
     plan.pb = ceil_div(g.images * rows, 4 * threads) if threads > 1 else rows
     plan.pb = imax(imin(plan.pb, rows), 1)
@@ -124,15 +164,16 @@ cdef int channels_of(const fc_isa* isa, const Geometry* g, bint turned, const re
     cdef size_t w_size = rounded(taps * plan.w_pitch * item_size)
     cdef size_t bias_size = rounded(plan.w_pitch * item_size)
     cdef size_t row_size = rounded(plan.n_rows * sizeof(Axis))
-    cdef size_t col_size = rounded(plan.n_cols * sizeof(fc_channels))
+    cdef ptrdiff_t most = imax(plan.n_cols, PIECES)
+    cdef size_t col_size = rounded(most * sizeof(fc_channels))
     cdef Workspace space = take_workspace(w_size + bias_size + row_size + col_size
-                                          + 2 * plan.n_cols * sizeof(ptrdiff_t))
+                                          + 2 * most * sizeof(ptrdiff_t))
     cdef real* ws = <real*>space.aligned()
     cdef real* bias_s = <real*>(space.aligned() + w_size)
     plan.row = <Axis*>(space.aligned() + w_size + bias_size)
     plan.col = <fc_channels*>(<char*>plan.row + row_size)
     plan.w_col = <ptrdiff_t*>(<char*>plan.col + col_size)
-    plan.out_col = plan.w_col + plan.n_cols
+    plan.out_col = plan.w_col + most
     cdef uint64_t mode = fc_float_mode(), before
     with nogil:
         for a in range(plan.n_rows):
@@ -150,13 +191,22 @@ cdef int channels_of(const fc_isa* isa, const Geometry* g, bint turned, const re
             set_channels_row(plan.col + b, &col, channels, plan.xw, plan.w_pitch, plan.ow)
             plan.w_col[b] = col.w_start * plan.w_pitch
             plan.out_col[b] = col.out_start * plan.ow
+        if group > 1:
+            b = cut_row(&plan, group)
+            if b > 0:
+                plan.n_cols = b
+            else:
+                group = 1
         for item in range(ceil_div(channels, lanes)):
             c = item * lanes
             gather_apart(isa, taps, <int>imin(lanes, channels - c), w + c * taps, taps, ws + c,
                          plan.w_pitch)
+        for a in range(taps):
+            repeat(channels, group, ws + a * plan.w_pitch)
         if bias != NULL:
             if channels < lanes:
                 memcpy(bias_s, bias, channels * item_size)
+                repeat(channels, group, bias_s)
             else:
                 bias_s = <real*>bias
         else:
