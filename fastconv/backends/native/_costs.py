@@ -53,11 +53,11 @@ WRITE, WRITE_APART = 1.0, 3.5
 # cycles for an element of the weight: packed for all blocks, or by the block that needs it
 PACK, PACK_AT_ONCE = 2.0, 0.7
 # cycles that a tap of a plane's tile takes, with its share of the loads
-PLANE_TAP = 0.65
+PLANE_TAP = 0.57
 # cycles for a row of a plane with each further filter of a channel, which "direct" has in one tile
 PLANE_ROW = 60.0
-# cycles that a step of a transform takes, and a product of spectra, in float32
-FFT_STEP, FFT_PRODUCT = 0.6, 1.2
+# cycles that a step of a transform takes, and a product of spectra, in float32; that a call takes
+FFT_STEP, FFT_PRODUCT, FFT_CALL = 0.64, 1.2, 300_000
 
 
 def _tile(lanes, rows, vectors, depth):
@@ -334,4 +334,5 @@ def depthwise(op):
 def by_transforms(spec, steps, products):
     """The cost of the method "fft": so many steps of transforms and products of spectra."""
     wide = spec.dtype.itemsize / 4
-    return Cost(2 * products, 2 / (FFT_PRODUCT * wide), FFT_STEP * wide * steps)
+    moved = FFT_STEP * wide * steps + FFT_CALL
+    return Cost(2 * products, 2 / (FFT_PRODUCT * wide), moved)
