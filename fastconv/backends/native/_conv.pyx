@@ -1762,3 +1762,15 @@ include "_winograd.pxi"
 # --- calls that come again ------------------------------------------------------------------------
 
 include "_prepared.pxi"
+
+
+# --- for the costs --------------------------------------------------------------------------------
+
+def bounds():
+    """By which the drivers choose blocks and ways: what the costs count with, too."""
+    return {
+        "SPREAD_BYTES": SPREAD_BYTES, "SPREAD_PIXELS": SPREAD_PIXELS, "SPREAD_DEPTH": SPREAD_DEPTH,
+        "V_BYTES": V_BYTES, "VZ_BYTES": VZ_BYTES, "V_MOST_BYTES": V_MOST_BYTES,
+        "FEW_TILES": FEW_TILES, "U_BYTES": U_BYTES, "PRODUCT_DEPTH": PRODUCT_DEPTH,
+        "PRODUCT_BYTES": PRODUCT_BYTES, "PANEL_ROWS": FC_PANEL_M,
+    }

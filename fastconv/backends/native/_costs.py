@@ -9,6 +9,7 @@ from functools import lru_cache
 from math import ceil, gcd, prod
 
 from fastconv import config
+from fastconv.backends.native._conv import bounds
 from fastconv.registry import Cost
 
 # as the drivers number them (_conv.pyx)
@@ -29,9 +30,10 @@ PANELS, LANES, ROWS, PATCHES = 0.92, 0.91, 0.87, 0.91
 PANELS_IN_ORDER, ROWS_COLLIDING = 1.0, 0.75
 # L1 finds a line by its place in a page, and holds so many of one place
 PAGE, WAYS = 4096, 8
-# where panels make the gradient with respect to the input tap by tap: the most bytes of a panel's
-# planes; at stride 1 the most pixels of a 1x1 kernel's, the fewest channels summed
-SPREAD_BYTES, SPREAD_PIXELS, SPREAD_DEPTH = 262144, 256, 192
+# where panels make the gradient with respect to the input tap by tap (_panels_input.pxi)
+_BOUNDS = bounds()
+SPREAD_BYTES, SPREAD_PIXELS = _BOUNDS["SPREAD_BYTES"], _BOUNDS["SPREAD_PIXELS"]
+SPREAD_DEPTH = _BOUNDS["SPREAD_DEPTH"]
 # the same for the gradient with respect to the weight: panels, those of 1x1 kernels, inner products
 PANELS_WEIGHT, POINTS, DOT = 0.80, 0.92, 0.82
 # cycles for a vector of grad_output that is read where it lies; what a row's last vector, of which

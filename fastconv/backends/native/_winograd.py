@@ -15,6 +15,8 @@ The constants are cycles, measured with AVX2 on float32.
 
 from math import ceil
 
+from fastconv.backends.native._conv import bounds
+
 # bound of the error, in units of that of a direct sum
 ERROR = {2: 4, 4: 16}
 # tiles allowed by `using(winograd=)`
@@ -29,10 +31,11 @@ READ, MADE, MADE_AT_ONCE = 9.0, 2.6, 10.0
 CACHED = 2**23
 # cycles round the sums of a register tile: its call, and its results to and from memory
 CALL = 60
-# the tiles that the driver takes at a time (_winograd.pxi)
-V_BYTES, VZ_BYTES, V_MOST_BYTES, FEW_TILES, U_BYTES = 1572864, 786432, 5242880, 64, 2**21
-PANEL_ROWS = 6  # tiles of a register tile
-PRODUCT_DEPTH, PRODUCT_BYTES = 256, 32768  # channels that it sums at a time, bytes of their weights
+# the tiles, and the channels of a product, that the driver takes at a time (_winograd.pxi)
+_BOUNDS = bounds()
+V_BYTES, VZ_BYTES, V_MOST_BYTES = (_BOUNDS[n] for n in ("V_BYTES", "VZ_BYTES", "V_MOST_BYTES"))
+FEW_TILES, U_BYTES, PANEL_ROWS = (_BOUNDS[n] for n in ("FEW_TILES", "U_BYTES", "PANEL_ROWS"))
+PRODUCT_DEPTH, PRODUCT_BYTES = _BOUNDS["PRODUCT_DEPTH"], _BOUNDS["PRODUCT_BYTES"]
 FMA_LATENCY = 4  # in cycles, of which each has two
 TILE_SHARE = 0.92  # of its peak that the register tile reaches
 
