@@ -66,3 +66,21 @@ def keep(
 
         holder._calls = Calls()
     holder._calls.keep(made, y, *chosen_in, lambda: row.prepare(spec, chosen_in[0], x, y, *rest))
+
+
+# by operation: what `Impl.prepare` gave, and the state in which it was chosen
+_elements: dict[str, tuple] = {}
+
+
+def element(op: str, x: Any, out: Any) -> Any:
+    """What an elementwise operation returns; None where it is to go the long way."""
+    kept = _elements.get(op)
+    if kept is None or kept[1] is not current() or kept[2] is not registry._generation:
+        return None
+    return kept[0](x, out)
+
+
+def keep_element(op: str, row: registry.Impl, spec: Any, chosen_in: tuple) -> None:
+    """Prepare an elementwise operation on one array for the next time."""
+    if row.prepare is not None:
+        _elements[op] = (row.prepare(spec, chosen_in[0]), *chosen_in)

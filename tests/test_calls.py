@@ -652,3 +652,78 @@ def test_a_packed_weight_of_another_dtype(rng):
                 for bias in (None, b, b.astype(np.float64)):
                     call = lambda: fc.conv2d(image, packed, bias)  # noqa: B023, E731
                     check_same(call(), long_way(call))
+
+
+def others(x):
+    """Arrays with x's numbers that lie otherwise, or are of another kind."""
+    apart = np.full((*x.shape[:-1], 2 * x.shape[-1]), np.nan, x.dtype)[..., ::2]
+    apart[...] = x
+    unaligned = np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
+    unaligned[...] = x
+    read_only = x.copy()
+    read_only.flags.writeable = False
+    return {
+        "contiguous": x,
+        "one line": x.reshape(-1),
+        "no axis": x.reshape(-1)[0, ...].reshape(()),
+        "five axes": x.reshape(1, 1, *x.shape),
+        "empty": x[:0],
+        "large": np.tile(x, (1, 1, 4000)),
+        "transposed": x.transpose(2, 0, 1),
+        "reversed": x[::-1],
+        "apart": apart,
+        "unaligned": unaligned,
+        "read-only": read_only,
+        "a subclass": np.ma.array(x),
+        "big-endian": x.astype(x.dtype.newbyteorder(">")),
+        "half": x.astype(np.float16),
+        "integers": np.arange(x.size, dtype=np.int32).reshape(x.shape),
+        "a list": x.tolist(),
+    }
+
+
+@pytest.mark.parametrize("op", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_activations_again(rng, op, dtype):
+    function = getattr(ops, op)
+    x = rng.uniform(-2, 2, (3, 4, 5)).astype(dtype)
+    x[0, 0] = np.nan, np.inf, -np.inf, -0.0, 1e-40
+    with fc.using(backend="native"):
+        function(x)
+        for array in others(x).values():
+            check_same(outcome(lambda a=array: function(a)), long_way(lambda a=array: function(a)))
+
+
+@pytest.mark.parametrize("op", ["relu", "sigmoid", "tanh"])
+def test_where_an_activations_result_goes(rng, op):
+    function = getattr(ops, op)
+    line = draw(rng, 70)
+    x = line[3:63].reshape(3, 4, 5)
+    with fc.using(backend="native"):
+        expected = function(x)
+        for out in others(np.zeros_like(x)).values():
+            found = outcome(lambda out=out: function(x, out=out))
+            check_same(found, long_way(lambda out=out: function(x, out=out)))
+            if isinstance(found, np.ndarray):
+                assert found is out
+        for first in (0, 2, 3, 4, 9):  # before, in place and behind
+            memory = line.copy()
+            out = memory[first : first + 60].reshape(3, 4, 5)
+            assert function(memory[3:63].reshape(3, 4, 5), out=out) is out
+            np.testing.assert_array_equal(out, expected)
+
+
+def test_activations_follow_the_settings_in_force(rng, monkeypatch):
+    x = rng.uniform(-2, 2, (3, 4)).astype(np.float32)
+    ops.tanh(x)
+    ran = []
+    row = next(r for r in registry.implementations("tanh", "reference"))
+    monkeypatch.setattr(registry, "choose", lambda *_: ran.append(1) or row)
+    ops.tanh(x)
+    assert not ran
+    with fc.using(backend="reference"):
+        ops.tanh(x)
+    assert len(ran) == 1
+    ops.tanh(x, backend="reference")
+    assert len(ran) == 2
+

@@ -528,6 +528,13 @@ def _activation(kind):
     return run
 
 
+def _prepare_activation(kind):
+    def prepare(spec, settings):
+        return _planes.Activation(kind, ISA_INDEX[settings.isa or BEST_ISA])
+
+    return prepare
+
+
 def _activation_backward(kind):
     def run(spec, grad_output, output, out):
         _run_exactly(_planes.activation_backward, kind, grad_output, output, out)
@@ -535,6 +542,8 @@ def _activation_backward(kind):
     return run
 
 
+_PREPARED = {op: _prepare_pool(kind) for op, kind in _POOL_KINDS.items()}
+_PREPARED |= {op: _prepare_activation(op) for op in ("relu", "sigmoid", "tanh")}
 _PLANES = tuple(
     Impl(
         op,
@@ -543,7 +552,7 @@ _PLANES = tuple(
         _everything,
         _unit,
         run,
-        prepare=_prepare_pool(_POOL_KINDS[op]) if op in _POOL_KINDS else None,
+        prepare=_PREPARED.get(op),
     )
     for op, run in (
         ("conv2d_bias", _channel_sum),

@@ -9,14 +9,14 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 
-from numpy import empty
+from numpy import empty, ndarray
 
-from fastconv._arrays import LARGE, empty as empty_aligned
+from fastconv._arrays import FLOAT32, FLOAT64, LARGE, empty as empty_aligned
 
 from fastconv.backends.native._dispatch cimport (
     Call, fc_float_mode, fc_flush_denormals, fc_isa, fc_pool, fc_pool_scratch, fc_set_float_mode,
     fc_soft_pool_scratch, isa_table)
-from fastconv.backends.native._views cimport View, is_like, look_at, overlap
+from fastconv.backends.native._views cimport View, is_contiguous, is_like, look_at, overlap
 
 ctypedef fused real:
     float
@@ -787,6 +787,55 @@ def fold(tuple geometry, patches, out, int isa, int threads):
 def activation(str kind, x, out, int isa, int threads):
     """out = kind(x); kind is relu, sigmoid or tanh."""
     _lines(KINDS[kind], x, None, out, isa, threads)
+
+
+cdef inline bint is_small(const View* view) noexcept nogil:
+    """Whether an array is one short line that no threads would share."""
+    return (view.axes <= 4 and 0 < view.size < SERIAL_BYTES and is_contiguous(view)
+            and <size_t>view.first % <size_t>view.item == 0)
+
+
+cdef class Activation:
+    """One of small plain arrays: half of such a call's time is the way to its driver."""
+
+    cdef int kind
+    cdef const fc_isa* isa
+
+    def __cinit__(self, str kind, int isa):
+        self.kind, self.isa = KINDS[kind], isa_table(isa)
+
+    def __call__(self, x, out):
+        """The result, in `out` or a new array; None, with nothing done, for any other call."""
+        cdef View x_view, out_view
+        cdef int i
+        if type(x) is not ndarray:
+            return None
+        dtype = x.dtype
+        if dtype is not FLOAT32 and dtype is not FLOAT64:
+            return None
+        look_at(x, &x_view)
+        if not is_small(&x_view):
+            return None
+        y = out
+        if out is None:
+            y = empty(x.shape, dtype)
+        elif type(out) is not ndarray or out.dtype is not dtype:
+            return None
+        look_at(y, &out_view)
+        if out_view.readonly or out_view.axes != x_view.axes or not is_small(&out_view):
+            return None
+        for i in range(x_view.axes):
+            if x_view.shape[i] != out_view.shape[i]:
+                return None
+        if x_view.first != out_view.first and overlap(&x_view, &out_view):
+            return None
+        if x_view.item == 4:
+            map_of[float](self.isa, self.kind, x_view.size // 4, <float*>x_view.first,
+                          <float*>out_view.first)
+        else:
+            map_of[double](self.isa, self.kind, x_view.size // 8, <double*>x_view.first,
+                           <double*>out_view.first)
+        return y
 
 
 def activation_backward(str kind, grad, y, out, int isa, int threads):
