@@ -726,4 +726,3 @@ def test_activations_follow_the_settings_in_force(rng, monkeypatch):
     assert len(ran) == 1
     ops.tanh(x, backend="reference")
     assert len(ran) == 2
-
