@@ -6,7 +6,7 @@ measured with AVX2; what matters is how they compare.
 """
 
 from functools import lru_cache
-from math import ceil, gcd, prod
+from math import ceil, prod
 
 from fastconv import config
 from fastconv.backends.native._conv import bounds
@@ -26,10 +26,8 @@ FMA_LATENCY, FMA_PER_CYCLE, LOADS_PER_CYCLE = 4, 2, 2
 DEPTH, CALL = 256, 30
 # shares of its peak that a tile then reaches: stores, caches
 PANELS, LANES, ROWS, PATCHES = 0.92, 0.91, 0.87, 0.91
-# and panels whose tiles' pixels are staged one behind the other; rows of planes that collide in L1
-PANELS_IN_ORDER, ROWS_COLLIDING = 1.0, 0.75
-# L1 finds a line by its place in a page, and holds so many of one place
-PAGE, WAYS = 4096, 8
+# and panels whose tiles' pixels are staged one behind the other
+PANELS_IN_ORDER = 1.0
 # where panels make the gradient with respect to the input tap by tap (_panels_input.pxi)
 _BOUNDS = bounds()
 SPREAD_BYTES, SPREAD_PIXELS = _BOUNDS["SPREAD_BYTES"], _BOUNDS["SPREAD_PIXELS"]
@@ -51,7 +49,7 @@ WEIGHT_FAR = 0.3
 EMIT = 1.3
 EMIT_IN_ORDER = 0.8
 # cycles for a vector of results that a tile writes into the output, and into a page for each row
-WRITE, WRITE_APART = 1.0, 3.5
+WRITE, WRITE_APART = 1.0, 4.0
 # cycles for an element of the weight: packed for all blocks, or by the block that needs it
 PACK, PACK_AT_ONCE = 2.0, 0.7
 # cycles that a tap of a plane's tile takes, with its share of the loads
@@ -110,12 +108,6 @@ class _Job:
         )
         return max(taps, 1) / (min(spec.P, 256) * spec.R)
 
-    @property
-    def collide(self):
-        """Whether a pixel's planes, read where they lie, push each other out of L1."""
-        plane = self.rows * self.cols * self.spec.dtype.itemsize
-        return _is_plain(self.spec) and self.C * gcd(plane, PAGE) >= WAYS * PAGE
-
     def pixels(self, wide=1):
         """Pixels of the output's plane, its rows (or all of it) filled up to whole vectors."""
         rows, cols = self.spec.P, self.spec.Q
@@ -142,9 +134,7 @@ class _Job:
         whole = whole and (self.op == "conv2d" or spec.stride[1] == 1)
         made = self.made * (WRITE if whole and self.depth <= DEPTH else STAGE)
         moved = (self.staging * self.read + made) / lanes
-        rate = (ROWS_COLLIDING if self.collide else ROWS) * _tile(
-            lanes, height, vectors, self.depth
-        )
+        rate = ROWS * _tile(lanes, height, vectors, self.depth)
         return Cost(self.flops * share * self.inside, rate, moved)
 
     def of_dots(self, rows, row, vectors, tail=0):
