@@ -455,6 +455,21 @@ def _avg_pool2d(spec, input, out):
 
 
 def _avg_pool2d_backward(spec, grad_output, out):
+    counts = set(spec.row_counts), set(spec.col_counts)
+    alike = spec.divisor_override is not None or len(counts[0]) == len(counts[1]) == 1
+    if spec.stride == (1, 1) and alike:
+        # a pixel's gradient is the mean over the windows that hold it: as many beside each other
+        top, left = spec.R - 1 - spec.padding[0], spec.S - 1 - spec.padding[2]
+        _run(
+            _planes.avg_pool2d,
+            (spec.N, spec.C, spec.P, spec.Q, spec.R, spec.S, 1, 1, top, left, 1, 1, spec.H, spec.W),
+            spec.row_counts[:1] * spec.H,
+            spec.col_counts[:1] * spec.W,
+            spec.divisor_override,
+            grad_output,
+            out,
+        )
+        return
     _run(
         _planes.avg_pool2d_backward,
         spec.geometry,
