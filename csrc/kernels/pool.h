@@ -295,6 +295,15 @@ FC_INLINE void FN(fc_row_2x2_at)(const int kind, ptrdiff_t n, const FC_T *x, ptr
   }
 }
 
+FC_KERNEL void FN(fc_turn_row)(const int kind, ptrdiff_t n, const FC_T *x, ptrdiff_t x_col, FC_T *y,
+                               ptrdiff_t y_col) {
+  if (kind != FC_MIN && x_col == 1 && y_col == 1) {
+    memcpy(y, x, n * sizeof(FC_T));
+    return;
+  }
+  for (ptrdiff_t i = 0; i < n; ++i) y[i * y_col] = FN(fc_turn1)(kind, x[i * x_col]);
+}
+
 FC_INLINE void FN(fc_pool_at)(const int kind, const fc_pool *g, ptrdiff_t first, ptrdiff_t last,
                               const FC_T *x, ptrdiff_t x_row, ptrdiff_t x_col, FC_T *y,
                               ptrdiff_t y_row, ptrdiff_t y_col, int64_t *at, FC_T *scratch) {
@@ -325,15 +334,16 @@ FC_INLINE void FN(fc_pool_at)(const int kind, const fc_pool *g, ptrdiff_t first,
     const ptrdiff_t h = p * g->stride_h - g->top;
     ptrdiff_t start = h + from * g->dilation_h;
     if (from == to) start = h < 0 ? 0 : g->height - 1;
-    for (ptrdiff_t q = 0; q < padded; ++q) {
-      m[q] = (FC_T)-__builtin_inf();
-      where[q] = (FC_I)((start - h) * width) + col[q];
+    const ivec above = isplat((FC_I)((start - h) * width));
+    for (ptrdiff_t q = 0; q < n; q += VL) {
+      store(m + q, splat((FC_T)-__builtin_inf()));
+      store((FC_T *)(where + q), from_bits(above + bits(load((const FC_T *)(col + q)))));
     }
     for (ptrdiff_t r = from; r < to; ++r) {
       const FC_T *x_r = x + (h + r * g->dilation_h) * x_row;
       const FC_I r_at = (FC_I)(r * g->dilation_h * width);
       if (stride <= 2) {
-        for (ptrdiff_t i = 0; i < inside; ++i) row[g->left + i] = FN(fc_turn1)(kind, x_r[i * x_col]);
+        FN(fc_turn_row)(kind, inside, x_r, x_col, row + g->left, 1);
         for (ptrdiff_t q = 0; q < n; q += VL) {
           vec m_q = load(m + q);
           ivec where_q = bits(load((const FC_T *)(where + q)));
@@ -356,9 +366,12 @@ FC_INLINE void FN(fc_pool_at)(const int kind, const fc_pool *g, ptrdiff_t first,
         }
       }
     }
-    for (ptrdiff_t q = 0; q < n; ++q) y[p * y_row + q * y_col] = FN(fc_turn1)(kind, m[q]);
     const int64_t corner = (int64_t)h * width - g->left;
-    for (ptrdiff_t q = 0; q < n; ++q) at[p * n + q] = corner + q * stride + where[q];
+    const ivec steps = iota() * isplat((FC_I)stride);
+    FC_ALONG(q, n, here)
+      store_index(at + p * n + q, (int)here, bits(load((const FC_T *)(where + q))) + steps,
+                  corner + q * stride);
+    FN(fc_turn_row)(kind, n, m, 1, y + p * y_row, y_col);
   }
 }
 
@@ -414,15 +427,17 @@ FC_KERNEL void FN(fc_avg_unpool) FC_AVG_UNPOOL_ARGS(FC_T) {
     if (to > g->out_h) to = g->out_h;
     if (from > to) from = to;
     if (from != old_from || to != old_to) {
-      for (ptrdiff_t q = 0; q < n; ++q) column[q] = 0;
+      memset(column, 0, n * sizeof(FC_T));
       for (ptrdiff_t p = from; p < to; ++p) {
         const FC_T *y_p = y + p * y_row;
         const FC_T d = row_div[p];
-        if (scale != 0) {
-          for (ptrdiff_t q = 0; q < n; ++q) column[q] += y_p[q * y_col] * scale;
-        } else {
-          for (ptrdiff_t q = 0; q < n; ++q) column[q] += y_p[q * y_col] / (d * col_div[q]);
+        ptrdiff_t q = 0;
+        for (; y_col == 1 && q <= n - VL; q += VL) {
+          const vec v = load(y_p + q);
+          store(column + q, load(column + q) + (scale != 0 ? v * scale : v / (d * load(col_div + q))));
         }
+        for (; q < n; ++q)
+          column[q] += scale != 0 ? y_p[q * y_col] * scale : y_p[q * y_col] / (d * col_div[q]);
       }
       if (stride == 1) {
         for (ptrdiff_t j = 0; j < steps; j += VL) {
@@ -447,7 +462,10 @@ FC_KERNEL void FN(fc_avg_unpool) FC_AVG_UNPOOL_ARGS(FC_T) {
       }
       old_from = from, old_to = to;
     }
-    FN(fc_copy_to)(width, pixel + g->left, dx + h * dx_row, dx_col);
+    if (dx_col == 1)
+      memcpy(dx + h * dx_row, pixel + g->left, width * sizeof(FC_T));
+    else
+      FN(fc_copy_to)(width, pixel + g->left, dx + h * dx_row, dx_col);
   }
 }
 
@@ -486,7 +504,10 @@ FC_KERNEL ptrdiff_t FN(fc_max_unpool) FC_MAX_UNPOOL_ARGS(FC_T) {
       g->width / 2 == n && FN(fc_max_unpool_2x2)(g, y, y_row, at, at_row, dx, dx_row))
     return -1;
   for (ptrdiff_t h = 0; h < g->height; ++h)
-    for (ptrdiff_t w = 0; w < g->width; ++w) dx[h * dx_row + w * dx_col] = 0;
+    if (dx_col == 1)
+      memset(dx + h * dx_row, 0, g->width * sizeof(FC_T));
+    else
+      for (ptrdiff_t w = 0; w < g->width; ++w) dx[h * dx_row + w * dx_col] = 0;
   const int packed = dx_col == 1 && dx_row == g->width;
   for (ptrdiff_t p = 0; p < g->out_h; ++p)
     for (ptrdiff_t q = 0; q < n; ++q) {
