@@ -30,11 +30,11 @@ cdef struct PanelPlan:
 
 cdef inline void panel_from(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t depth,
                             const real* w, ptrdiff_t w_pitch, const real* x, const int32_t* off,
-                            const int32_t* at, const real* first, real* y, ptrdiff_t y_pitch,
-                            const char* next = NULL, ptrdiff_t bytes = 0) noexcept nogil:
+                            const int32_t* at, const real* first, real* y,
+                            ptrdiff_t y_pitch) noexcept nogil:
     """A tile whose rows all begin with `first`, or add to y where that is NULL."""
     panel(isa, m, v, depth, w, w_pitch, x, off, at, y if first == NULL else first,
-          y_pitch if first == NULL else 0, y, y_pitch, next, bytes)
+          y_pitch if first == NULL else 0, y, y_pitch)
 
 
 cdef inline ptrdiff_t panel_start(const PanelPlan* plan, ptrdiff_t i) noexcept nogil:
@@ -252,7 +252,7 @@ cdef void panel_run(const fc_isa* isa, ptrdiff_t lanes, ptrdiff_t v, ptrdiff_t b
     `coming` will be read soon, `ahead` bytes of it for each pixel.
     """
     cdef ptrdiff_t n = end - begin, pitch = v * lanes, start_pitch = pitch if bias == NULL else 0
-    cdef ptrdiff_t each, rest, m, lines
+    cdef ptrdiff_t each, rest, m
     if n == 0:
         return
     m = ceil_div(n, FC_PANEL_M)
@@ -262,16 +262,8 @@ cdef void panel_run(const fc_isa* isa, ptrdiff_t lanes, ptrdiff_t v, ptrdiff_t b
         if rest > 0:
             m += 1
             rest -= 1
-        lines = panel_lines(depth, m * ahead)
-        # not by way of panel(): to hand on 14 arguments shows where sums are short
-        if real is float:
-            isa.f32.panel[m - 1][v - 1](depth, w, pitch, x, off, at + begin,
-                                        y if bias == NULL else bias, start_pitch, y, pitch, coming,
-                                        lines)
-        else:
-            isa.f64.panel[m - 1][v - 1](depth, w, pitch, x, off, at + begin,
-                                        y if bias == NULL else bias, start_pitch, y, pitch, coming,
-                                        lines)
+        panel(isa, m, v, depth, w, pitch, x, off, at + begin, y if bias == NULL else bias,
+              start_pitch, y, pitch, coming, panel_lines(depth, m * ahead))
         coming += m * ahead
         y += m * pitch
         begin += m

@@ -270,7 +270,7 @@ cdef void winograd_products(const fc_isa* isa, const WinogradPlan* plan, const r
                 panel(isa, rows, vectors, depth, u + k * plan.panel, plan.panel,
                       v + t * plan.v_tile + k, plan.off, at,
                       sums if k else <const real*>plan.zeros, plan.panel if k else 0, sums,
-                      plan.panel, coming, rows * ahead if plan.far else 0)
+                      plan.panel, coming, panel_lines(depth, rows * ahead if plan.far else 0))
                 coming += rows * ahead
                 t += rows
                 left -= 1
