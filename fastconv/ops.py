@@ -877,11 +877,12 @@ def fold(
 
 def elementwise(op: str, names: tuple[str, ...], arrays, backend, out):
     """Run an elementwise row of the registry on arrays of one shape."""
-    if backend is None and len(arrays) == 1:
+    comes_again = backend is None and len(arrays) == 1
+    if comes_again:
         y = _calls.element(op, arrays[0], out)
         if y is not None:
             return y
-    state = _calls.state()
+        state = _calls.state()
     arrays = tuple(as_array(name, a) for name, a in zip(names, arrays, strict=True))
     for name, a in zip(names[1:], arrays[1:], strict=True):
         if a.shape != arrays[0].shape:
@@ -896,7 +897,7 @@ def elementwise(op: str, names: tuple[str, ...], arrays, backend, out):
     # an input may be `out` itself: each element is read before it is written
     result = Result(shape, dtype, out, target, [a for a in arrays if a is not out])
     impl.run(spec, *arrays, result.array)
-    if backend is None and len(arrays) == 1:
+    if comes_again:
         _calls.keep_element(op, impl, spec, state)
     return result.finish()
 

@@ -455,9 +455,10 @@ def _avg_pool2d(spec, input, out):
 
 
 def _avg_pool2d_backward(spec, grad_output, out):
-    counts = set(spec.row_counts), set(spec.col_counts)
-    alike = spec.divisor_override is not None or len(counts[0]) == len(counts[1]) == 1
-    if spec.stride == (1, 1) and alike:
+    if spec.stride == (1, 1) and (
+        spec.divisor_override is not None
+        or len(set(spec.row_counts)) == len(set(spec.col_counts)) == 1
+    ):
         # a pixel's gradient is the mean over the windows that hold it: as many beside each other
         top, left = spec.R - 1 - spec.padding[0], spec.S - 1 - spec.padding[2]
         _run(
