@@ -401,16 +401,19 @@ FC_KERNEL void FN(fc_depthwise_3x3) FC_DEPTHWISE_3X3_ARGS(FC_T) {
   }
 }
 
-#define FC_CHAIN_ARGS                                                                            \
-  (ptrdiff_t R, ptrdiff_t S, ptrdiff_t tap, ptrdiff_t P, ptrdiff_t begin, ptrdiff_t Q,           \
-   const FC_T *const *x, const int32_t *at, const FC_T *w, FC_T bias, FC_T *y, ptrdiff_t y_pitch)
-FC_KERNEL void FN(fc_depthwise_chain_2) FC_CHAIN_ARGS {
+FC_KERNEL void FN(fc_depthwise_chain_2)(ptrdiff_t R, ptrdiff_t S, ptrdiff_t tap, ptrdiff_t P,
+                                        ptrdiff_t begin, ptrdiff_t Q, const FC_T *const *x,
+                                        const int32_t *at, const FC_T *w, FC_T bias, FC_T *y,
+                                        ptrdiff_t y_pitch) {
   FN(fc_depthwise_chain)(4, 2, R, S, tap, P, begin, Q, x, at, w, bias, y, y_pitch);
 }
 
 /* taps that are neighbours go by wide tiles as far as those fit */
-FC_KERNEL void FN(fc_depthwise_chains) FC_CHAIN_ARGS {
+FC_KERNEL void FN(fc_depthwise_chains)(ptrdiff_t R, ptrdiff_t S, ptrdiff_t tap, ptrdiff_t P,
+                                       ptrdiff_t Q, const FC_T *const *x, const int32_t *at,
+                                       const FC_T *w, FC_T bias, FC_T *y, ptrdiff_t y_pitch) {
   const ptrdiff_t V = FC_DEPTHWISE_V;
+  ptrdiff_t begin = 0;
   if (V > 2 && tap == 1) {
     ptrdiff_t wide = Q / (V * VL), rest = Q - wide * V * VL;
     if (V == 3 && wide && rest > 0 && rest <= VL) --wide; /* 3 + 1 = 2 + 2 */
@@ -422,7 +425,6 @@ FC_KERNEL void FN(fc_depthwise_chains) FC_CHAIN_ARGS {
   }
   FN(fc_depthwise_chain_2)(R, S, tap, P, begin, Q, x, at, w, bias, y, y_pitch);
 }
-#undef FC_CHAIN_ARGS
 
 FC_KERNEL void FN(fc_depthwise) FC_DEPTHWISE_ARGS(FC_T) {
   const ptrdiff_t taps = kernel_h / stride; /* the fewest of a phase */
@@ -436,7 +438,7 @@ FC_KERNEL void FN(fc_depthwise) FC_DEPTHWISE_ARGS(FC_T) {
   else if (step == 2)
     FC_ROWS(1, 2, 2, kernel_w);
   else if (taps >= 3 && P >= 4 && stride == 1 && s == kernel_w && Q > VL)
-    FN(fc_depthwise_chains)(kernel_h, kernel_w, tap, P, 0, Q, x, at, w, bias, y, y_pitch);
+    FN(fc_depthwise_chains)(kernel_h, kernel_w, tap, P, Q, x, at, w, bias, y, y_pitch);
   else if (taps >= 3 && P >= 4)
     FC_ROWS(4, 2, 1, kernel_w);
   else if (taps >= 1 && P >= 2)

@@ -227,7 +227,10 @@ FC_INLINE ptrdiff_t FN(fc_span)(const fc_pool *g) {
 }
 
 FC_INLINE void FN(fc_copy_to)(ptrdiff_t n, const FC_T *x, FC_T *y, ptrdiff_t y_col) {
-  for (ptrdiff_t i = 0; i < n; ++i) y[i * y_col] = x[i];
+  if (y_col == 1)
+    memcpy(y, x, n * sizeof(FC_T));
+  else
+    for (ptrdiff_t i = 0; i < n; ++i) y[i * y_col] = x[i];
 }
 
 FC_INLINE void FN(fc_pool)(const int kind, const fc_pool *g, ptrdiff_t first, ptrdiff_t last,
@@ -295,10 +298,11 @@ FC_INLINE void FN(fc_row_2x2_at)(const int kind, ptrdiff_t n, const FC_T *x, ptr
   }
 }
 
+/* a row as it is joined, or back; a function, for its loop is no work beside a row's maxima */
 FC_KERNEL void FN(fc_turn_row)(const int kind, ptrdiff_t n, const FC_T *x, ptrdiff_t x_col, FC_T *y,
                                ptrdiff_t y_col) {
-  if (kind != FC_MIN && x_col == 1 && y_col == 1) {
-    memcpy(y, x, n * sizeof(FC_T));
+  if (kind != FC_MIN && x_col == 1) {
+    FN(fc_copy_to)(n, x, y, y_col);
     return;
   }
   for (ptrdiff_t i = 0; i < n; ++i) y[i * y_col] = FN(fc_turn1)(kind, x[i * x_col]);
@@ -462,10 +466,7 @@ FC_KERNEL void FN(fc_avg_unpool) FC_AVG_UNPOOL_ARGS(FC_T) {
       }
       old_from = from, old_to = to;
     }
-    if (dx_col == 1)
-      memcpy(dx + h * dx_row, pixel + g->left, width * sizeof(FC_T));
-    else
-      FN(fc_copy_to)(width, pixel + g->left, dx + h * dx_row, dx_col);
+    FN(fc_copy_to)(width, pixel + g->left, dx + h * dx_row, dx_col);
   }
 }
 
