@@ -85,6 +85,13 @@ typedef struct {
 #define FC_WINOGRAD_OUTPUT_ARGS(T)                                                               \
   (ptrdiff_t tiles, const T *z, ptrdiff_t z_tile, ptrdiff_t z_pitch, const T *bias, T *y,        \
    ptrdiff_t y_row)
+/* kernels/winograd_rows.h */
+#define FC_WINOGRAD_ROWS_WEIGHT_ARGS(T) \
+  (ptrdiff_t S, int rows, const T *w, T *u, ptrdiff_t u_pitch)
+#define FC_WINOGRAD_ROWS_INPUT_ARGS(T) \
+  (ptrdiff_t n, const T *const *x, T *v, ptrdiff_t v_pitch)
+#define FC_WINOGRAD_ROWS_OUTPUT_ARGS(T)                                                          \
+  (ptrdiff_t n, int rows, const T *z, ptrdiff_t z_pitch, T bias, T *y, ptrdiff_t y_pitch)
 /* kernels/pool.h */
 typedef struct {
   ptrdiff_t height, width, kernel_h, kernel_w, stride_h, stride_w, top, left, dilation_h, dilation_w;
@@ -174,6 +181,9 @@ typedef struct {
     void(*winograd_weight[2]) FC_WINOGRAD_WEIGHT_ARGS(T);                                        \
     void(*winograd_input[2]) FC_WINOGRAD_INPUT_ARGS(T);                                          \
     void(*winograd_output[2]) FC_WINOGRAD_OUTPUT_ARGS(T);                                        \
+    void(*winograd_rows_weight) FC_WINOGRAD_ROWS_WEIGHT_ARGS(T);                                 \
+    void(*winograd_rows_input) FC_WINOGRAD_ROWS_INPUT_ARGS(T);                                   \
+    void(*winograd_rows_output) FC_WINOGRAD_ROWS_OUTPUT_ARGS(T);                                 \
     void(*sum_lanes) FC_SUM_LANES_ARGS(T);                                                       \
     void(*relu) FC_MAP_ARGS(T);                                                                  \
     void(*sigmoid) FC_MAP_ARGS(T);                                                               \

@@ -1,7 +1,11 @@
 /* AVX-512 (F, BW, DQ, VL): 32 registers of 64 bytes. */
 #include "isa.h"
 #if FC_X86
-#ifdef __clang__
+#ifdef FC_AVX512_EMULATED /* to test the kernels without the instructions: tests/csrc/avx512_emulated.h */
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#include "avx512_emulated.h"
+#elif defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,prefer-vector-width=512"))), apply_to = function)
 #else
 #pragma GCC push_options
@@ -24,7 +28,7 @@
 #define FC_ISA_MANY 20
 #include "kernels/all.h"
 
-#ifdef __clang__
+#if defined(__clang__) && !defined(FC_AVX512_EMULATED)
 #pragma clang attribute pop
 #else
 #pragma GCC pop_options
@@ -32,9 +36,12 @@
 
 /* outside the target region: it runs on CPUs that lack the ISA */
 static int runs(void) {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#ifndef FC_AVX512_EMULATED
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+      !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
+    return 0;
+#endif
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 
 const fc_isa fc_isa_avx512 = {"avx512", runs, &fc_table_f32_avx512, &fc_table_f64_avx512};

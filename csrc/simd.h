@@ -103,7 +103,8 @@ FC_INLINE vec splat_pair(const FC_T *p) {
 FC_INLINE ivec isplat(FC_I x) { return x - (ivec){0}; }
 /* x, in a register from here on: GCC would load it from memory again at each use */
 FC_INLINE vec held(vec x) {
-#if FC_BYTES == 64
+#if FC_BYTES == 64 && defined(FC_AVX512_EMULATED)
+#elif FC_BYTES == 64
   __asm__("" : "+v"(x));
 #elif FC_BYTES == 32 || defined(__SSE2__)
   __asm__("" : "+x"(x));

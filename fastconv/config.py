@@ -210,7 +210,9 @@ class using(ContextDecorator):  # noqa: N801  (used as a function: `with using(.
         to three times as fast and rounds more: its largest error is up to 16 times that of a direct
         sum ("auto"); up to 4 times, with smaller tiles ("precise"); or it is never used ("never").
         float64 always gets the smaller tiles; "auto" never takes it for integers. A NaN or an
-        infinity in the input spreads over its tiles, of 4x4 or 2x2 outputs.
+        infinity in the input spreads over its tiles, of 4x4 or 2x2 outputs. Filters of 49 taps and
+        more for single channels may be taken in groups of three rows (in float64: two), with errors
+        up to 4 times a direct sum's, unless "never".
 
     Raises
     ------

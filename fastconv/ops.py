@@ -101,8 +101,8 @@ def conv2d(
     activation : {None, "relu", "sigmoid", "tanh"}
         Applied to the result while it is in the cache.
     method : {"auto", "direct", "im2col", "pointwise", "depthwise", "winograd", "fft"}
-        "auto" takes the cheapest that can serve the call (`explain`). "fft", worth it from kernels
-        of about 21x21 on, has errors relative to all pixels of a tile, see Notes.
+        "auto" takes the cheapest that can serve the call (`explain`). "fft", worth it for large
+        kernels, has errors relative to all pixels of a tile, see Notes.
     backend : {"native", "numba", "reference"}, optional
     out : array, optional
         Where the result goes; it may overlap the inputs.

@@ -118,6 +118,37 @@ def test_errors_stay_within_the_documented_bound(m, channels, name, rng):
         assert within(y, direct(x, w), exact, _winograd.ERROR[m])
 
 
+def plain_sum(x, w, padding, dilation):
+    """A plane's correlation, tap by tap in the precision of its operands."""
+    (top, bottom), (left, right) = padding
+    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    rows = padded.shape[2] - (w.shape[2] - 1)
+    cols = padded.shape[3] - (w.shape[3] - 1) * dilation
+    y = np.zeros((len(x), len(w), rows, cols), x.dtype)
+    channels = np.arange(len(w)) // (len(w) // x.shape[1])
+    for r, s in np.ndindex(*w.shape[2:]):
+        part = padded[:, channels, r : r + rows, s * dilation : s * dilation + cols]
+        y += part * w[:, 0, r, s][:, None, None]
+    return y
+
+
+@pytest.mark.parametrize("name", [n for n in DATA if n != "large rows and taps"])
+@pytest.mark.parametrize("kernel", [(7, 7), (9, 9), (15, 15), (31, 7), (2, 25), (49, 1)])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_errors_down_the_rows_stay_within_their_bound(dtype, kernel, name, rng):
+    draw_x, draw_w = DATA[name]
+    x = draw_x(rng, (2, 3, 70, 90)).astype("f4").astype(dtype)
+    w = draw_w(rng, (3, 1, *kernel)).astype("f4").astype(dtype)
+    spec = conv_spec(x.shape, w.shape, 1, 0, 1, 3, x.dtype)
+    wide = np.dtype("f8" if dtype == "f4" else "g")
+    none = ((0, 0), (0, 0))
+    exact, plain = plain_sum(x.astype(wide), w.astype(wide), none, 1), plain_sum(x, w, none, 1)
+    y = np.empty(spec.output_shape, dtype)
+    for isa in ISAS:
+        _conv.depthwise(spec.geometry, x, w, None, y, 0, True, native.ISA_INDEX[isa], 1)
+        assert within(y, plain, exact, _winograd.ERROR_ROWS)
+
+
 @pytest.mark.parametrize("m", [2, 4])
 def test_the_bound_can_be_missed(m, rng):
     exact = rng.uniform(size=100)
@@ -188,6 +219,79 @@ def test_on_integers(m, shape, isa, rng):
     np.testing.assert_allclose(dx, dx_wanted, rtol=0, atol=allowed)
 
 
+PLANES = {
+    # name: (input, weight, padding, dilation, layout)
+    "an image": ((1, 1, 130, 2100), (1, 1, 15, 15), ((7, 7), (7, 7)), 1, "NCHW"),
+    "one block": ((3, 4, 25, 31), (4, 1, 9, 9), ((4, 4), (4, 4)), 1, "NCHW"),
+    "filters of a channel": ((2, 2, 40, 33), (6, 1, 10, 5), ((0, 9), (5, 0)), 1, "NCHW"),
+    "taps apart": ((1, 2, 19, 47), (2, 1, 7, 8), ((2, 1), (11, 3)), 3, "NCHW"),
+    "less than a group": ((2, 3, 10, 9), (3, 1, 10, 5), ((0, 0), (0, 0)), 1, "NCHW"),
+    "rows in the padding": ((1, 2, 2, 3), (2, 1, 7, 7), ((9, 9), (9, 9)), 1, "NCHW"),
+    "one row of taps": ((2, 1, 9, 170), (1, 1, 1, 49), ((0, 0), (4, 4)), 1, "NCHW"),
+    "one column": ((2, 1, 90, 1), (1, 1, 50, 1), ((4, 3), (0, 0)), 1, "NCHW"),
+    "a filter for all colours": ((1, 3, 60, 80), (3, 1, 9, 9), ((4, 4), (4, 4)), 1, "NHWC"),
+    "channels side by side": ((1, 20, 14, 15), (20, 1, 7, 7), ((3, 3), (3, 3)), 1, "NHWC"),
+}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("shape", PLANES)
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_planes_down_their_rows(dtype, shape, isa, rng):
+    """On whole numbers, exact in float64; and the same bits however it is cut."""
+    x_shape, w_shape, padding, dilation, layout = PLANES[shape]
+    x, w = (rng.integers(-9, 10, s).astype(dtype) for s in (x_shape, w_shape))
+    if shape == "a filter for all colours":
+        w[1:] = w[0]
+    bias = rng.integers(-9, 10, len(w)).astype(dtype)
+    how = {
+        "padding": padding,
+        "dilation": (1, dilation),
+        "groups": x.shape[1],
+        "method": "winograd",
+    }
+    wanted = plain_sum(x.astype("f8"), w.astype("f8"), padding, dilation) + bias[:, None, None]
+    allowed = 0 if dtype == "f8" else 81 * w[0].size * 2e-6
+
+    def called(x, threads, **more):
+        with fc.using(isa=isa, num_threads=threads):
+            if layout == "NCHW":
+                return fc.conv2d(x, w, bias, **how, **more)
+            last = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+            return fc.conv2d(last, w, bias, layout=layout, **how, **more).transpose(0, 3, 1, 2)
+
+    y = called(x, 1)
+    np.testing.assert_allclose(y, wanted, rtol=0, atol=allowed)
+    for threads in (2, 3, 7):
+        np.testing.assert_array_equal(called(x, threads), y)
+    np.testing.assert_array_equal(called(x[-1:], 1), y[-1:])
+    np.testing.assert_array_equal(called(x, 1, activation="relu"), np.maximum(y, 0))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("shape", [n for n in PLANES if n != "filters of a channel"])
+def test_their_gradient_down_the_rows(shape, isa, rng):
+    x_shape, w_shape, padding, dilation, _ = PLANES[shape]
+    w = rng.integers(-9, 10, w_shape).astype(float)
+    how = {"padding": padding, "dilation": (1, dilation), "groups": x_shape[1], "backend": "native"}
+    spec = conv_spec(x_shape, w_shape, 1, padding, (1, dilation), x_shape[1], w.dtype)
+    dy = rng.integers(-9, 10, spec.output_shape).astype(float)
+    wanted = grad.conv2d_input(x_shape, w, dy, method="direct", **how)
+    with fc.using(isa=isa):
+        dx = grad.conv2d_input(x_shape, w, dy, method="winograd", **how)
+    np.testing.assert_array_equal(dx, wanted)
+
+
+def test_auto_takes_it_for_large_filters_of_large_planes():
+    assert chosen((1, 1, 1080, 1920), (1, 1, 15, 15), padding=7) == "winograd"
+    assert chosen((1, 1, 1080, 1920), (1, 1, 5, 5), padding=2) == "depthwise"
+    assert chosen((1, 64, 7, 7), (64, 1, 7, 7), padding=3, groups=64) == "depthwise"
+    with fc.using(winograd="never"):
+        assert chosen((1, 1, 1080, 1920), (1, 1, 15, 15), padding=7) == "depthwise"
+    found = fc.explain("conv2d", (1, 1, 200, 200), (1, 1, 9, 9), method="winograd", dtype="f4")
+    assert "works in groups of 3 rows: errors up to 4 times a direct sum's" in str(found)
+
+
 def test_packed_weights_serve_any_size_and_nothing_else(rng):
     w = rng.uniform(-1, 1, (9, 5, 3, 3))
     small = conv_spec((1, 5, 8, 8), w.shape, 1, 1, 1, 1, np.dtype("f8"))
@@ -255,8 +359,16 @@ def test_integers_stay_exact(rng):
     "shapes, how, reason",
     [
         (((1, 2, 9, 9), (2, 2, 3, 5)), {}, "the kernel is 3x5, not 3x3"),
+        (((1, 2, 9, 9), (2, 2, 7, 7)), {}, "the kernel is 7x7, not 3x3"),
         (((1, 2, 9, 9), (2, 2, 3, 3)), {"stride": (1, 2)}, r"the stride is \(1, 2\), not 1"),
         (((1, 2, 9, 9), (2, 2, 3, 3)), {"dilation": 2}, r"the dilation is \(2, 2\), not 1"),
+        (((1, 1, 29, 29), (1, 1, 9, 9)), {"dilation": 2}, r"the dilation is \(2, 2\), not 1"),
+        (
+            ((1, 1, 9, 9), (1, 1, 5, 5)),
+            {},
+            "is 5x5, neither 3x3 nor of 49 taps and more",
+        ),
+        (((1, 1, 9, 9), (1, 1, 7, 7)), {"stride": (2, 1)}, r"the stride is \(2, 1\), not 1"),
     ],
 )
 def test_what_it_cannot_serve(shapes, how, reason):

@@ -13,6 +13,7 @@
 #include "strides.h"
 #include "tile.h"
 #include "winograd.h"
+#include "winograd_rows.h"
 
 FC_TILES(FC_TILE_OF)
 FC_PANELS(FC_PANEL_OF)
@@ -51,6 +52,9 @@ static const fc_kernels_f32 FC_TABLE_NAME = {
     .winograd_weight = FC_WINOGRAD(weight),
     .winograd_input = FC_WINOGRAD(input),
     .winograd_output = FC_WINOGRAD(output),
+    .winograd_rows_weight = FN(fc_winograd_rows_weight),
+    .winograd_rows_input = FN(fc_winograd_rows_input),
+    .winograd_rows_output = FN(fc_winograd_rows_output),
     .sum_lanes = FN(fc_sum_lanes),
     .relu = FN(fc_relu),
     .sigmoid = FN(fc_sigmoid),

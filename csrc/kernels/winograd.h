@@ -59,8 +59,8 @@ FC_INLINE void FN(fc_winograd_b)(const int m, const vec *d, vec *v) {
   v[m + 1] = infinity;
 }
 
-/* y = A^T z */
-FC_INLINE void FN(fc_winograd_a)(const int m, const vec *z, vec *y) {
+/* y = A^T z, the first `outputs` rows of it; the last one takes the product at infinity */
+FC_INLINE void FN(fc_winograd_a)(const int m, const int outputs, const vec *z, vec *y) {
   const fc_winograd_table *t = &fc_winograd[m / 2 - 1];
   vec even[2], odd[2];
 #pragma GCC unroll 2
@@ -69,10 +69,10 @@ FC_INLINE void FN(fc_winograd_a)(const int m, const vec *z, vec *y) {
     odd[i] = z[1 + 2 * i] - z[2 + 2 * i];
   }
 #pragma GCC unroll 4
-  for (int k = 0; k < m; ++k) {
+  for (int k = 0; k < outputs; ++k) {
     vec sum = (k % 2 ? odd[0] : even[0]) * (FC_T)t->power[0][k];
     if (m == 4) sum += (k % 2 ? odd[1] : even[1]) * (FC_T)t->power[1][k];
-    y[k] = k == 0 ? sum + z[0] : k == m - 1 ? sum + z[m + 1] : sum;
+    y[k] = k == 0 ? sum + z[0] : k == outputs - 1 ? sum + z[m + 1] : sum;
   }
 }
 
@@ -161,13 +161,13 @@ FC_INLINE void FN(fc_winograd_output)(const int m, ptrdiff_t tiles, const FC_T *
       vec column[6];
 #pragma GCC unroll 6
       for (int i = 0; i < m + 2; ++i) column[i] = load(z + (i * (m + 2) + j) * z_pitch);
-      FN(fc_winograd_a)(m, column, down[j]);
+      FN(fc_winograd_a)(m, m, column, down[j]);
     }
     for (int i = 0; i < m; ++i) {
       vec row[6], across[4];
 #pragma GCC unroll 6
       for (int j = 0; j < m + 2; ++j) row[j] = down[j][i];
-      FN(fc_winograd_a)(m, row, across);
+      FN(fc_winograd_a)(m, m, row, across);
 #pragma GCC unroll 4
       for (int j = 0; j < m; ++j) store(y + i * y_row + j * VL, across[j] + b);
     }

@@ -651,10 +651,8 @@ static void OF(check_soft_pools)(const char *isa, const OF(fc_kernels) * f) {
   leave(x_all), leave(dy_all), leave(y_all), leave(dx_all), leave(scratch), leave(wanted_all), leave(y_was);
 }
 
-/* row r of B^T, G or A^T at column c, from the points alone: 0, +-p ..., infinity */
-static double OF(winograd_entry)(char matrix, int m, int r, int c) {
-  const double points[2][5] = {{0, 1, -1}, {0, 0.75, -0.75, 1.5, -1.5}}, *p = points[m / 2 - 1];
-  const int n = m + 2;
+/* row r of B^T, G or A^T at column c, for n - 1 points p and infinity, m outputs and n + 1 - m taps */
+static double OF(winograd_entry)(char matrix, const double *p, int n, int m, int r, int c) {
   if (matrix == 'A') return c == n - 1 ? r == m - 1 : pow(p[c], r);
   double poly[7] = {1}, f = 1; /* the product of x - p[i] over the other points */
   for (int i = 0, degree = 0; i < n - 1; ++i) {
@@ -664,18 +662,65 @@ static double OF(winograd_entry)(char matrix, int m, int r, int c) {
     if (r < n - 1) f *= p[r] - p[i];
   }
   if (matrix == 'B') return poly[c];
-  return r == n - 1 ? c == 2 : pow(p[r], c) / f;
+  return r == n - 1 ? c == n - m : pow(p[r], c) / f;
 }
+
+/* of F(2, 3) and F(4, 3); down the rows, without the first */
+static const double OF(winograd_points)[2][5] = {{0, 1, -1}, {0, 0.75, -0.75, 1.5, -1.5}};
 
 /* (matrix x matrix^T)[i][j] of a square x with `size` rows, pitch apart, its elements step apart */
 static double OF(winograd_both)(char matrix, int m, int i, int j, int size, const T *x,
                                 const ptrdiff_t *at) {
+  const double *p = OF(winograd_points)[m / 2 - 1];
   double sum = 0;
   for (int a = 0; a < size; ++a)
     for (int b = 0; b < size; ++b)
-      sum += OF(winograd_entry)(matrix, m, i, a) * OF(winograd_entry)(matrix, m, j, b) *
-             (double)x[at[a * size + b]];
+      sum += OF(winograd_entry)(matrix, p, m + 2, m, i, a) *
+             OF(winograd_entry)(matrix, p, m + 2, m, j, b) * (double)x[at[a * size + b]];
   return sum;
+}
+
+/* F(m, m) down the rows: three transforms by their matrices, of rows with gaps between them */
+static void OF(check_winograd_rows)(const char *isa, const OF(fc_kernels) * f) {
+  const int m = sizeof(T) == 4 ? 3 : 2, n = 2 * m - 1, rows = (int)between(1, m);
+  const double *const p = OF(winograd_points)[m - 2] + 1;
+  const ptrdiff_t Q = straddling(f->lanes), S = between(0, 9), pitch = Q + between(0, 5);
+  const ptrdiff_t n_v = Q ? (n - 1) * pitch + Q : 0, n_y = Q ? (rows - 1) * pitch + Q : 0;
+  const ptrdiff_t u_pitch = S + between(0, 3), n_u = S ? (n - 1) * u_pitch + S : 0;
+  T **row = room(n * (ptrdiff_t)sizeof *row), *v = OF(integers)(n_v), *z = OF(copy)(v, n_v);
+  T *y = OF(integers)(n_y), *w = OF(integers)(rows * S), *u = OF(integers)(n_u);
+  T *v_was = OF(copy)(v, n_v), *y_was = OF(copy)(y, n_y), *u_was = OF(copy)(u, n_u);
+  for (int k = 0; k < n; ++k) row[k] = OF(integers)(Q);
+  f->winograd_rows_input(Q, (const T *const *)row, v, pitch);
+  f->winograd_rows_output(Q, rows, z, pitch, 3, y, pitch);
+  f->winograd_rows_weight(S, rows, w, u, u_pitch);
+  /* roundings of sums that are at most 8 times 6 (B), 7 (A) and 1 (G) */
+  for (int t = 0; t < n; ++t) {
+    for (ptrdiff_t q = 0; q < Q; ++q) {
+      double sum = 0;
+      for (int k = 0; k < n; ++k) sum += OF(winograd_entry)('B', p, n, m, t, k) * (double)row[k][q];
+      OF(near)(isa, "winograd_rows_input", v[t * pitch + q], (T)sum, 8 * 8 * 6);
+      v[t * pitch + q] = v_was[t * pitch + q];
+    }
+    for (ptrdiff_t s = 0; s < S; ++s) {
+      double sum = 0;
+      for (int b = 0; b < rows; ++b) sum += OF(winograd_entry)('G', p, n, m, t, b) * (double)w[b * S + s];
+      OF(near)(isa, "winograd_rows_weight", u[t * u_pitch + s], (T)sum, 8 * 8);
+      u[t * u_pitch + s] = u_was[t * u_pitch + s];
+    }
+  }
+  for (int a = 0; a < rows; ++a)
+    for (ptrdiff_t q = 0; q < Q; ++q) {
+      double sum = 3;
+      for (int t = 0; t < n; ++t) sum += OF(winograd_entry)('A', p, n, m, a, t) * (double)z[t * pitch + q];
+      OF(near)(isa, "winograd_rows_output", y[a * pitch + q], (T)sum, 8 * 8 * 7);
+      y[a * pitch + q] = y_was[a * pitch + q];
+    }
+  OF(same)(isa, "winograd_rows_input, between its rows", v, v_was, n_v);
+  OF(same)(isa, "winograd_rows_output, between its rows", y, y_was, n_y);
+  OF(same)(isa, "winograd_rows_weight, between its rows", u, u_was, n_u);
+  for (int k = 0; k < n; ++k) leave(row[k]);
+  leave(row), leave(v), leave(z), leave(y), leave(w), leave(u), leave(v_was), leave(y_was), leave(u_was);
 }
 
 static void OF(check_winograd)(const char *isa, const OF(fc_kernels) * f) {
@@ -748,6 +793,7 @@ static void OF(check)(const char *isa, const OF(fc_kernels) * f) {
   for (int i = 0; i < 200; ++i) OF(check_patches)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_soft_pools)(isa, f);
   for (int i = 0; i < 100; ++i) OF(check_winograd)(isa, f);
+  for (int i = 0; i < 100; ++i) OF(check_winograd_rows)(isa, f);
 }
 
 #undef CAT_

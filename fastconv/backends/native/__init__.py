@@ -196,8 +196,9 @@ def _packing_key(method):
     return key
 
 
-def _depthwise(spec, input, weight, bias, out, activation):
-    _run(_conv.depthwise, spec.geometry, input, weight, bias, out, ACTIVATIONS[activation])
+def _depthwise(spec, input, weight, bias, out, activation, by_rows=False):
+    number = ACTIVATIONS[activation]
+    _run(_conv.depthwise, spec.geometry, input, weight, bias, out, number, by_rows)
 
 
 def _prepare_depthwise(spec, settings, input, out, layout, weight, packed, activation):
@@ -207,8 +208,8 @@ def _prepare_depthwise(spec, settings, input, out, layout, weight, packed, activ
     return _conv.prepare_depthwise(spec.geometry, input, weight, out, *how)
 
 
-def _depthwise_input(spec, grad_output, weight, out):
-    _run(_conv.depthwise_input, spec.geometry, grad_output, weight, out)
+def _depthwise_input(spec, grad_output, weight, out, by_rows=False):
+    _run(_conv.depthwise_input, spec.geometry, grad_output, weight, out, by_rows)
 
 
 def _depthwise_weight(spec, input, grad_output, out):
@@ -345,18 +346,24 @@ def _winograd_tile(op, spec, settings=None):
     return _tile_of(op, spec, settings.winograd, settings.isa or BEST_ISA)
 
 
-def _no_winograd(spec):
-    return _winograd.reason(spec, config.current().winograd)
+def _no_winograd(op):
+    def reason(spec):
+        return _winograd.reason(op, spec, config.current().winograd)
+
+    return reason
 
 
 def _winograd_conv2d(spec, input, weight, bias, out, activation, packed=None):
+    if _winograd.by_rows(spec):
+        _depthwise(spec, input, weight, bias, out, activation, True)
+        return
     m = _winograd_tile("conv2d", spec)
     number = ACTIVATIONS[activation]
     _run(_conv.winograd, spec.geometry, input, weight, packed, bias, out, number, m, False)
 
 
 def _prepare_winograd(spec, settings, input, out, layout, weight, packed, activation):
-    if input.ndim != 4:
+    if input.ndim != 4 or _winograd.by_rows(spec):
         return None
     m = _winograd_tile("conv2d", spec, settings)
     how = layout == "NHWC", ACTIVATIONS[activation], m, *_in_force(settings)
@@ -364,22 +371,31 @@ def _prepare_winograd(spec, settings, input, out, layout, weight, packed, activa
 
 
 def _winograd_input(spec, grad_output, weight, out):
+    if _winograd.by_rows(spec):
+        _depthwise_input(spec, grad_output, weight, out, True)
+        return
     m = _winograd_tile("conv2d_input", spec)
     _run(_conv.winograd, spec.geometry, grad_output, weight, None, None, out, 0, m, True)
 
 
 def _winograd_pack(spec, weight, layout):
     """The weight's transforms, for inputs of any size that get the same tile."""
+    if _winograd.by_rows(spec):
+        return None  # they take next to no time
     m = _winograd_tile("conv2d", spec)
     return _run(_conv.winograd_pack, spec.geometry, weight, m, False)
 
 
 def _winograd_packing_key(spec, layout):
-    return _isa(), _winograd_tile("conv2d", spec)
+    return _isa(), None if _winograd.by_rows(spec) else _winograd_tile("conv2d", spec)
 
 
 def _winograd_cost(op):
     def cost(spec):
+        if _winograd.by_rows(spec):
+            m = _winograd.ROWS[spec.dtype.itemsize]
+            work = _winograd.work_by_rows(op, spec, tiles()[spec.dtype.name]["lanes"])
+            return Cost(*work, form=f"F({m}, {m}) down the rows")
         m = _winograd_tile(op, spec)
         cost = Cost(*_winograd.work(op, spec, m, tiles()[spec.dtype.name]), f"F({m}, 3)")
         if op == "conv2d":
@@ -391,12 +407,17 @@ def _winograd_cost(op):
 
 
 def _winograd_pack_cost(spec):
+    if _winograd.by_rows(spec):
+        return 0.0
     m = _winograd_tile("conv2d", spec)
     return _winograd.work("conv2d", spec, m, tiles()[spec.dtype.name])[3]
 
 
 def _winograd_note(op):
     def note(spec):
+        if _winograd.by_rows(spec):
+            m, error = _winograd.ROWS[spec.dtype.itemsize], _winograd.ERROR_ROWS
+            return f"works in groups of {m} rows: errors up to {error} times a direct sum's"
         m = _winograd_tile(op, spec)
         return f"works in tiles of {m}x{m}: errors up to {_winograd.ERROR[m]} times a direct sum's"
 
@@ -408,7 +429,7 @@ _WINOGRAD = (
         "conv2d",
         "winograd",
         "native",
-        _no_winograd,
+        _no_winograd("conv2d"),
         _winograd_cost("conv2d"),
         _winograd_conv2d,
         _winograd_note("conv2d"),
@@ -422,7 +443,7 @@ _WINOGRAD = (
         "conv2d_input",
         "winograd",
         "native",
-        _no_winograd,
+        _no_winograd("conv2d_input"),
         _winograd_cost("conv2d_input"),
         _winograd_input,
         _winograd_note("conv2d_input"),

@@ -86,6 +86,7 @@ def depthwise(
     bias: np.ndarray | None,
     out: np.ndarray,
     activation: int,
+    by_rows: bool,
     isa: int,
     threads: int,
 ) -> None: ...
@@ -94,6 +95,7 @@ def depthwise_input(
     grad_output: np.ndarray,
     weight: np.ndarray,
     out: np.ndarray,
+    by_rows: bool,
     isa: int,
     threads: int,
 ) -> None: ...

@@ -1751,6 +1751,7 @@ include "_block.pxi"
 
 include "_depthwise_channels.pxi"
 include "_depthwise.pxi"
+include "_winograd_rows.pxi"
 
 
 # --- 3x3 kernels by Winograd's algorithm -----------------------------------------------------------
@@ -1771,5 +1772,6 @@ def bounds():
         "SPREAD_BYTES": SPREAD_BYTES, "SPREAD_PIXELS": SPREAD_PIXELS, "SPREAD_DEPTH": SPREAD_DEPTH,
         "V_BYTES": V_BYTES, "VZ_BYTES": VZ_BYTES, "V_MOST_BYTES": V_MOST_BYTES,
         "FEW_TILES": FEW_TILES, "U_BYTES": U_BYTES, "PRODUCT_DEPTH": PRODUCT_DEPTH,
-        "PRODUCT_BYTES": PRODUCT_BYTES, "PANEL_ROWS": FC_PANEL_M,
+        "PRODUCT_BYTES": PRODUCT_BYTES, "PANEL_ROWS": FC_PANEL_M, "ROWS_AT_ONCE": ROWS_AT_ONCE,
+        "ROWS_BYTES": ROWS_BYTES, "ROWS_BLOCK": ROWS_BLOCK, "ROWS_FLOAT": ROWS_FLOAT, "ROWS_DOUBLE": ROWS_DOUBLE,
     }

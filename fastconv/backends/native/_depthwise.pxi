@@ -32,6 +32,7 @@ cdef struct PlanePlan:
     ptrdiff_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w
     ptrdiff_t top, left, height, width, out_h, out_w
     int activation
+    bint by_rows                            # Winograd's algorithm down the rows (_winograd_rows.pxi)
     ptrdiff_t turns, step                   # see plan_rows
     ptrdiff_t pb, n_pb                      # output rows of a block, blocks
     ptrdiff_t column_step, phases           # pixels between outputs, phases of a staged row
@@ -337,6 +338,8 @@ cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, con
                           const real* bias, real* out, int threads) except -1:
     cdef ptrdiff_t lanes, item, items, n_rows, pitch, parts
     cdef ptrdiff_t item_size = sizeof(real)
+    if plan.by_rows and plan.xw == 1 and plan.ow == 1:
+        return winograd_planes(isa, plan, x, w, bias, out, threads)
     if item_size == 4:
         lanes = isa.f32.lanes
     else:
@@ -441,15 +444,15 @@ cdef int depthwise_on(const fc_isa* isa, const Geometry* g, PlanePlan plan, cons
 
 
 cdef int depthwise_of(tuple fields, const real[:, :, :, :] x, const real[:, :, :, ::1] w,
-                      const real[::1] bias, real[:, :, :, :] out, int activation, int isa,
-                      int threads) except -1:
+                      const real[::1] bias, real[:, :, :, :] out, int activation, bint by_rows,
+                      int isa, int threads) except -1:
     cdef Geometry g = read_geometry(fields)
     cdef PlanePlan plan
     cdef const real* first = NULL
     if bias is not None:
         first = &bias[0]
     plan = plan_planes(&g)
-    plan.activation = activation
+    plan.activation, plan.by_rows = activation, by_rows
     element_strides(x.strides, sizeof(real), &plan.xn)
     element_strides(out.strides, sizeof(real), &plan.on)
     return depthwise_on(isa_table(isa), &g, plan, &x[0, 0, 0, 0], &w[0, 0, 0, 0], first,
@@ -565,8 +568,8 @@ cdef void turn_filters(const Geometry* g, const real* w, real* parts) noexcept n
 
 
 cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy,
-                            const real[:, :, :, ::1] weight, real[:, :, :, :] dx, int isa_index,
-                            int threads) except -1:
+                            const real[:, :, :, ::1] weight, real[:, :, :, :] dx, bint by_rows,
+                            int isa_index, int threads) except -1:
     cdef const fc_isa* isa = isa_table(isa_index)
     cdef Geometry g = read_geometry(fields)
     cdef TurnedPlan plan
@@ -596,7 +599,7 @@ cdef int depthwise_input_of(tuple fields, const real[:, :, :, :] dy,
     if g.stride_h == 1 and g.stride_w == 1:
         xp.top = (g.kernel_h - 1) * g.dilation_h - g.top
         xp.left = (g.kernel_w - 1) * g.dilation_w - g.left
-        xp.out_h, xp.out_w = g.height, g.width
+        xp.out_h, xp.out_w, xp.by_rows = g.height, g.width, by_rows
         depthwise_planes(isa, xp, &dy[0, 0, 0, 0], w, <const real*>NULL, &dx[0, 0, 0, 0],
                          threads)
         give_workspace(turned, threads)
@@ -840,20 +843,24 @@ cdef int depthwise_weight_of(tuple fields, const real[:, :, :, :] x, const real[
     return 0
 
 
-def depthwise(tuple geometry, x, weight, bias, out, int activation, int isa, int threads):
-    """conv2d with one input channel a group."""
+def depthwise(tuple geometry, x, weight, bias, out, int activation, bint by_rows, int isa,
+              int threads):
+    """conv2d with one input channel a group.
+
+    `by_rows`: by Winograd's algorithm where pixels are neighbours; stride 1, row dilation 1.
+    """
     if out.itemsize == 4:
-        depthwise_of[float](geometry, x, weight, bias, out, activation, isa, threads)
+        depthwise_of[float](geometry, x, weight, bias, out, activation, by_rows, isa, threads)
     else:
-        depthwise_of[double](geometry, x, weight, bias, out, activation, isa, threads)
+        depthwise_of[double](geometry, x, weight, bias, out, activation, by_rows, isa, threads)
 
 
-def depthwise_input(tuple geometry, grad_output, weight, out, int isa, int threads):
+def depthwise_input(tuple geometry, grad_output, weight, out, bint by_rows, int isa, int threads):
     """conv2d_input with one filter a channel; where the stride is not 1, dilation 1."""
     if out.itemsize == 4:
-        depthwise_input_of[float](geometry, grad_output, weight, out, isa, threads)
+        depthwise_input_of[float](geometry, grad_output, weight, out, by_rows, isa, threads)
     else:
-        depthwise_input_of[double](geometry, grad_output, weight, out, isa, threads)
+        depthwise_input_of[double](geometry, grad_output, weight, out, by_rows, isa, threads)
 
 
 def depthwise_weight(tuple geometry, x, grad_output, out, int isa, int threads):

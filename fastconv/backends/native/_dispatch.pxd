@@ -102,6 +102,10 @@ cdef extern from "fastconv.h" nogil:
         fc_winograd_weight_f32[2] winograd_weight
         fc_winograd_input_f32[2] winograd_input
         fc_winograd_output_f32[2] winograd_output
+        void (*winograd_rows_weight)(ptrdiff_t, int, const float*, float*, ptrdiff_t) noexcept nogil
+        void (*winograd_rows_input)(ptrdiff_t, const float**, float*, ptrdiff_t) noexcept nogil
+        void (*winograd_rows_output)(ptrdiff_t, int, const float*, ptrdiff_t, float, float*,
+                                     ptrdiff_t) noexcept nogil
         void (*sum_lanes)(ptrdiff_t, const float*, float*) noexcept nogil
         void (*relu)(ptrdiff_t, const float*, float*) noexcept nogil
         void (*sigmoid)(ptrdiff_t, const float*, float*) noexcept nogil
@@ -181,6 +185,10 @@ cdef extern from "fastconv.h" nogil:
         fc_winograd_weight_f64[2] winograd_weight
         fc_winograd_input_f64[2] winograd_input
         fc_winograd_output_f64[2] winograd_output
+        void (*winograd_rows_weight)(ptrdiff_t, int, const double*, double*, ptrdiff_t) noexcept nogil
+        void (*winograd_rows_input)(ptrdiff_t, const double**, double*, ptrdiff_t) noexcept nogil
+        void (*winograd_rows_output)(ptrdiff_t, int, const double*, ptrdiff_t, double, double*,
+                                     ptrdiff_t) noexcept nogil
         void (*sum_lanes)(ptrdiff_t, const double*, double*) noexcept nogil
         void (*relu)(ptrdiff_t, const double*, double*) noexcept nogil
         void (*sigmoid)(ptrdiff_t, const double*, double*) noexcept nogil

@@ -6,9 +6,13 @@ plane, more bytes of weights, and larger errors: those of a direct sum times `ER
 measured as the largest error of an output against the largest of a direct sum in the same precision
 (tests/test_winograd.py). A NaN or an infinity spreads over the tiles that read it.
 
-In float64 only the smaller tile is taken: its numbers are quarters, so that whole numbers, which
-all integers are computed as, give exact results as long as 64 times the sum of absolute values is
-below 2**53.
+Planes with a filter of their own, of many taps, are convolved by F(m, m) down the rows: groups of
+m rows take (2m - 1) / m^2 of the products. Errors are `ERROR_ROWS` times those of the direct sum at
+most, which with so many terms has errors of its own.
+
+In float64 only the smaller tile is taken, and m = 2: its numbers are quarters, so that whole
+numbers, which all integers are computed as, give exact results as long as 64 times the sum of
+absolute values is below 2**53.
 
 The constants are cycles, measured with AVX2 on float32.
 """
@@ -19,6 +23,7 @@ from fastconv.backends.native._conv import bounds
 
 # bound of the error, in units of that of a direct sum
 ERROR = {2: 4, 4: 16}
+ERROR_ROWS, ROWS_LEAST_TAPS = 4, 49
 # tiles allowed by `using(winograd=)`
 TILES = {"auto": (4, 2), "precise": (2,), "never": ()}
 
@@ -36,17 +41,30 @@ _BOUNDS = bounds()
 V_BYTES, VZ_BYTES, V_MOST_BYTES = (_BOUNDS[n] for n in ("V_BYTES", "VZ_BYTES", "V_MOST_BYTES"))
 FEW_TILES, U_BYTES, PANEL_ROWS = (_BOUNDS[n] for n in ("FEW_TILES", "U_BYTES", "PANEL_ROWS"))
 PRODUCT_DEPTH, PRODUCT_BYTES = _BOUNDS["PRODUCT_DEPTH"], _BOUNDS["PRODUCT_BYTES"]
+ROWS = {4: _BOUNDS["ROWS_FLOAT"], 8: _BOUNDS["ROWS_DOUBLE"]}  # m, by the bytes of an element
+ROWS_BLOCK = _BOUNDS["ROWS_BLOCK"]
+# cycles for a tap of a transformed plane's tile; for a vector of m rows transformed, and back; for
+# a block
+ROWS_TAP, ROWS_INPUT, ROWS_OUTPUT, ROWS_CALL = 0.6, 18.0, 16.0, 2000.0
 FMA_LATENCY = 4  # in cycles, of which each has two
 TILE_SHARE = 0.92  # of its peak that the register tile reaches
 
 
-def reason(spec, setting):
+def by_rows(spec):
+    """Whether planes are convolved down their rows, not tile by tile."""
+    return spec.C == spec.groups and spec.R * spec.S >= ROWS_LEAST_TAPS
+
+
+def reason(op, spec, setting):
     """Why Winograd's algorithm cannot serve a convolution, or None."""
-    if (spec.R, spec.S) != (3, 3):
-        return f"the kernel is {spec.R}x{spec.S}, not 3x3"
+    one = spec.C == spec.groups and (op == "conv2d" or spec.K == spec.groups)
+    planes = one and by_rows(spec)
+    if (spec.R, spec.S) != (3, 3) and not planes:
+        least = f"neither 3x3 nor of {ROWS_LEAST_TAPS} taps and more"
+        return f"the kernel is {spec.R}x{spec.S}, {least if one else 'not 3x3'}"
     if spec.stride != (1, 1):
         return f"the stride is {spec.stride}, not 1"
-    if spec.dilation != (1, 1):
+    if spec.dilation != (1, 1) and not (planes and spec.dilation[0] == 1):
         return f"the dilation is {spec.dilation}, not 1"
     if not TILES[setting]:
         return f"using(winograd={setting!r}) forbids it"
@@ -85,6 +103,19 @@ def work(op, spec, m, tile):
     moved += blocks * max(0, weights - CACHED) / (READ if lanes * item <= 32 else READ / 2)
     packing = weights / (MADE if blocks > 1 else MADE_AT_ONCE)
     return flops, rate, moved, packing
+
+
+def work_by_rows(op, spec, lanes):
+    """The same of planes, down their rows."""
+    m = ROWS[spec.dtype.itemsize]
+    rows, cols = (spec.H, spec.W) if op == "conv2d_input" else (spec.P, spec.Q)
+    taps, groups, planes = ceil(spec.R / m), ceil(rows / m), 2 * m - 1
+    vectors, blocks = ceil(cols / lanes), ceil(groups / ROWS_BLOCK)
+    flops = 2 * lanes * spec.N * spec.K * groups * planes * vectors * taps * spec.S
+    read = (groups + blocks * (taps - 1)) * vectors * ROWS_INPUT + blocks * ROWS_CALL
+    read *= spec.N * spec.C
+    made = spec.N * spec.K * groups * vectors * ROWS_OUTPUT
+    return flops, 2 * lanes / ROWS_TAP, read + made
 
 
 def choose_tile(op, spec, setting, tile):
