@@ -50,24 +50,27 @@ FC_INLINE void FN(fc_depthwise_store)(const int M, const int V, ptrdiff_t n, vec
   }
 }
 
-/* one row of x, which the rows from m0 to m1 of the tile meet; w is where row 0 meets it */
+/* one tap of a row of x, which the rows from m0 to m1 of the tile meet; w is where row 0 meets it */
+FC_INLINE void FN(fc_depthwise_tap)(const int m0, const int m1, const int V, const FC_T *x,
+                                    const FC_T *w, const ptrdiff_t w_row, vec acc[4][4]) {
+  vec x_v[4];
+#pragma GCC unroll 4
+  for (int v = 0; v < V; ++v) x_v[v] = m1 - m0 > 1 ? held(load(x + v * VL)) : load(x + v * VL);
+#pragma GCC unroll 4
+  for (int m = m0; m < m1; ++m) {
+    const vec w_s = splat(w[-m * w_row]);
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) acc[m][v] += w_s * x_v[v];
+  }
+}
+
+/* all of them */
 FC_INLINE void FN(fc_depthwise_row)(const int m0, const int m1, const int V, const ptrdiff_t S,
                                     const FC_T *x, const int32_t *at, const FC_T *w,
                                     const ptrdiff_t w_row, vec acc[4][4]) {
   __asm__("" : "+r"(x), "+r"(w)); /* GCC would add them to each tap's offset */
 #pragma GCC unroll 3
-  for (ptrdiff_t s = 0; s < S; ++s) {
-    const FC_T *x_s = x + at[s];
-    vec x_v[4];
-#pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) x_v[v] = m1 - m0 > 1 ? held(load(x_s + v * VL)) : load(x_s + v * VL);
-#pragma GCC unroll 4
-    for (int m = m0; m < m1; ++m) {
-      const vec w_s = splat(w[s - m * w_row]);
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) acc[m][v] += w_s * x_v[v];
-    }
-  }
+  for (ptrdiff_t s = 0; s < S; ++s) FN(fc_depthwise_tap)(m0, m1, V, x + at[s], w + s, w_row, acc);
 }
 
 /* M - 1 <= R / stride */
@@ -140,7 +143,8 @@ FC_INLINE void FN(fc_depthwise_chain)(const int M, const int V, const ptrdiff_t 
     for (int v = 0; v < V; ++v) acc[m][v] = start;
 #pragma GCC unroll 3
   for (int j = 0; j < M - 1; ++j)
-    FN(fc_depthwise_row)(0, j + 1, V, S, x[j] + q, at, w + j * S, S, acc);
+    for (ptrdiff_t s = 0; s < S; ++s)
+      FN(fc_depthwise_tap)(0, j + 1, V, x[j] + q + at[s], w + j * S + s, S, acc);
   for (;;) {
     const FC_T *w_m[4];
     FC_T *y_m = y + q;
@@ -180,7 +184,8 @@ FC_INLINE void FN(fc_depthwise_chain)(const int M, const int V, const ptrdiff_t 
   }
 #pragma GCC unroll 3
   for (int j = 0; j < M - 1; ++j)
-    FN(fc_depthwise_row)(j + 1, M, V, S, x[R + j] + q, at, w + (R + j) * S, S, acc);
+    for (ptrdiff_t s = 0; s < S; ++s)
+      FN(fc_depthwise_tap)(j + 1, M, V, x[R + j] + q + at[s], w + (R + j) * S + s, S, acc);
   FN(fc_depthwise_store)(M, V, Q - q, acc, y + q, y_pitch);
 }
 

@@ -88,15 +88,10 @@ FC_INLINE void FN(fc_dot)(const int M, const int V, ptrdiff_t rows, ptrdiff_t n,
 
 /* y[i] = sum of the lanes of acc[i], in their order; acc [n][VL], y [n], which may be acc itself. */
 FC_KERNEL void FN(fc_sum_lanes) FC_SUM_LANES_ARGS(FC_T) {
-  for (ptrdiff_t i = 0; i < n; i += VL) {
-    const int here = n - i < VL ? (int)(n - i) : VL;
-    vec row[VL];
-#pragma GCC unroll 16
-    for (int j = 0; j < VL; ++j) row[j] = j < here ? load(acc + (i + j) * VL) : (vec){0};
-    transpose(row);
-    vec sum = row[0];
-#pragma GCC unroll 16
-    for (int l = 1; l < VL; ++l) sum += row[l];
-    store_n(y + i, here, sum);
+  for (ptrdiff_t i = 0; i < n; ++i, acc += VL) {
+    FC_T sum = acc[0];
+#pragma GCC unroll 1
+    for (int l = 1; l < VL; ++l) sum += acc[l];
+    y[i] = sum;
   }
 }

@@ -23,55 +23,61 @@
 
 /* v[t * v_pitch + q], q < n, of 2m - 1 rows x */
 FC_KERNEL void FN(fc_winograd_rows_input) FC_WINOGRAD_ROWS_INPUT_ARGS(FC_T) {
-  for (ptrdiff_t q = 0; q < n; q += VL) {
-    const int here = n - q < VL ? (int)(n - q) : VL;
+  for (ptrdiff_t q = 0; q < n && n >= VL; q += VL) {
     vec d[FC_ROWS_POINTS + 2] = {{0}}, rows[FC_ROWS_POINTS + 2];
+    if (q > n - VL) q = n - VL;
 #pragma GCC unroll 5
-    for (int k = 0; k <= FC_ROWS_POINTS; ++k)
-      d[k + 1] = FC_LIKELY(here == VL) ? load(x[k] + q) : load_first(x[k] + q, here);
+    for (int k = 0; k <= FC_ROWS_POINTS; ++k) d[k + 1] = load(x[k] + q);
     FN(fc_winograd_b)(FC_ROWS_POINTS, d, rows);
 #pragma GCC unroll 5
-    for (int t = 0; t <= FC_ROWS_POINTS; ++t)
-      if (FC_LIKELY(here == VL))
-        store(v + t * v_pitch + q, rows[t + 1]);
-      else
-        store_n(v + t * v_pitch + q, here, rows[t + 1]);
+    for (int t = 0; t <= FC_ROWS_POINTS; ++t) store(v + t * v_pitch + q, rows[t + 1]);
   }
+  if (n >= VL) return;
+  vec d[FC_ROWS_POINTS + 2] = {{0}}, rows[FC_ROWS_POINTS + 2]; /* in memory */
+#pragma GCC unroll 1
+  for (int k = 0; k <= FC_ROWS_POINTS; ++k) d[k + 1] = load_first(x[k], (int)n);
+  FN(fc_winograd_b)(FC_ROWS_POINTS, d, rows);
+#pragma GCC unroll 1
+  for (int t = 0; t <= FC_ROWS_POINTS; ++t) store_n(v + t * v_pitch, (int)n, rows[t + 1]);
 }
 
 /* y[a * y_pitch + q] of z[t * z_pitch + q] and a bias; q < n, a < rows <= m */
 FC_KERNEL void FN(fc_winograd_rows_output) FC_WINOGRAD_ROWS_OUTPUT_ARGS(FC_T) {
   const vec b = splat(bias);
-  for (ptrdiff_t q = 0; q < n; q += VL) {
-    const int here = n - q < VL ? (int)(n - q) : VL;
-    vec products[FC_ROWS_POINTS + 2] = {{0}}, rows_of[FC_ROWS_M];
+  for (ptrdiff_t q = 0; q < n && n >= VL; q += VL) {
+    vec products[FC_ROWS_POINTS + 2] = {{0}}, of[FC_ROWS_M];
+    if (q > n - VL) q = n - VL;
 #pragma GCC unroll 5
-    for (int t = 0; t <= FC_ROWS_POINTS; ++t)
-      products[t + 1] =
-          FC_LIKELY(here == VL) ? load(z + t * z_pitch + q) : load_first(z + t * z_pitch + q, here);
-    FN(fc_winograd_a)(FC_ROWS_POINTS, FC_ROWS_M, products, rows_of);
+    for (int t = 0; t <= FC_ROWS_POINTS; ++t) products[t + 1] = load(z + t * z_pitch + q);
+    FN(fc_winograd_a)(FC_ROWS_POINTS, FC_ROWS_M, products, of);
 #pragma GCC unroll 3
     for (int a = 0; a < FC_ROWS_M; ++a)
-      if (a < rows) {
-        if (FC_LIKELY(here == VL))
-          store(y + a * y_pitch + q, rows_of[a] + b);
-        else
-          store_n(y + a * y_pitch + q, here, rows_of[a] + b);
-      }
+      if (a < rows) store(y + a * y_pitch + q, of[a] + b);
   }
+  if (n >= VL) return;
+  vec products[FC_ROWS_POINTS + 2] = {{0}}, of[FC_ROWS_M];
+#pragma GCC unroll 1
+  for (int t = 0; t <= FC_ROWS_POINTS; ++t) products[t + 1] = load_first(z + t * z_pitch, (int)n);
+  FN(fc_winograd_a)(FC_ROWS_POINTS, FC_ROWS_M, products, of);
+#pragma GCC unroll 1
+  for (int a = 0; a < rows; ++a) store_n(y + a * y_pitch, (int)n, of[a] + b);
 }
 
-/* u[t * u_pitch + s] of the rows w[b * S + s], b < rows <= m; the others are zeros */
+/* u[t * u_pitch + s], s < S, of the rows w[b * S + s], b < rows <= m; the others are zeros */
 FC_KERNEL void FN(fc_winograd_rows_weight) FC_WINOGRAD_ROWS_WEIGHT_ARGS(FC_T) {
   const fc_winograd_table *table = &fc_winograd[FC_ROWS_POINTS / 2 - 1];
-  for (ptrdiff_t s = 0; s < S; ++s) { /* one number in all lanes: there are few */
-    vec g[3] = {{0}}, rows_of[FC_ROWS_POINTS + 2];
-    for (int b = 0; b < rows; ++b) g[b] = splat(w[b * S + s]);
-    FN(fc_winograd_g)(FC_ROWS_POINTS, g, rows_of);
+  for (ptrdiff_t s = 0; s < S; s += VL) {
+    const int here = S - s < VL ? (int)(S - s) : VL;
+    vec g[3] = {{0}}, of[FC_ROWS_POINTS + 2];
+#pragma GCC unroll 1
+    for (int b = 0; b < rows; ++b) g[b] = load_first(w + b * S + s, here);
+    FN(fc_winograd_g)(FC_ROWS_POINTS, g, of);
+#pragma GCC unroll 4
     for (int t = 0; t < FC_ROWS_POINTS; ++t)
-      u[t * u_pitch + s] =
-          rows_of[t + 1][0] * (FC_T)(t % 2 ? -table->power[t / 2][1] : table->power[t / 2][1]);
-    u[FC_ROWS_POINTS * u_pitch + s] = g[FC_ROWS_M - 1][0];
+      of[t + 1] *= (FC_T)(t % 2 ? -table->power[t / 2][1] : table->power[t / 2][1]);
+    of[FC_ROWS_POINTS + 1] = g[FC_ROWS_M - 1];
+#pragma GCC unroll 1
+    for (int t = 0; t <= FC_ROWS_POINTS; ++t) store_n(u + t * u_pitch + s, here, of[t + 1]);
   }
 }
 #undef FC_ROWS_M

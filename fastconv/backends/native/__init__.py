@@ -394,7 +394,8 @@ def _winograd_cost(op):
     def cost(spec):
         if _winograd.by_rows(spec):
             m = _winograd.ROWS[spec.dtype.itemsize]
-            work = _winograd.work_by_rows(op, spec, tiles()[spec.dtype.name]["lanes"])
+            lanes = tiles()[spec.dtype.name]["lanes"]
+            work = _winograd.work_by_rows(op, spec, lanes, _costs.plane_tap)
             return Cost(*work, form=f"F({m}, {m}) down the rows")
         m = _winograd_tile(op, spec)
         cost = Cost(*_winograd.work(op, spec, m, tiles()[spec.dtype.name]), f"F({m}, 3)")

@@ -52,12 +52,12 @@ EMIT_IN_ORDER = 0.8
 WRITE, WRITE_APART = 1.0, 4.0
 # cycles for an element of the weight: packed for all blocks, or by the block that needs it
 PACK, PACK_AT_ONCE = 2.0, 0.7
-# cycles that a tap of a plane's tile takes, with its share of the loads
-PLANE_TAP = 0.57
+# cycles that a tap of a plane's tile takes, with its share of the loads; of planes for narrow tiles
+PLANE_TAP, NARROW_TAP = 0.57, 0.77
 # cycles for a row of a plane with each further filter of a channel, which "direct" has in one tile
 PLANE_ROW = 60.0
 # cycles that a step of a transform takes, and a product of spectra, in float32; that a call takes
-FFT_STEP, FFT_PRODUCT, FFT_CALL = 0.64, 1.2, 300_000
+FFT_STEP, FFT_PRODUCT, FFT_CALL = 0.72, 1.2, 300_000
 
 
 def _tile(lanes, rows, vectors, depth):
@@ -303,6 +303,11 @@ def pack_cost_of(op, method):
     return cost
 
 
+def plane_tap(columns, lanes):
+    """Cycles for a vector and a tap of a plane with so many columns."""
+    return NARROW_TAP if columns <= 4 * lanes else PLANE_TAP
+
+
 def depthwise(op):
     """The cost function of the method "depthwise"."""
 
@@ -318,7 +323,7 @@ def depthwise(op):
         vectors = spec.N * channels * rows * ceil(cols / lanes)
         further = PLANE_ROW * spec.N * rows * (spec.K - spec.C)
         flops = 2 * lanes * vectors * taps
-        return Cost(flops, 2 * lanes / PLANE_TAP, vectors * staged + further)
+        return Cost(flops, 2 * lanes / plane_tap(cols, lanes), vectors * staged + further)
 
     return cost
 

@@ -42,10 +42,9 @@ V_BYTES, VZ_BYTES, V_MOST_BYTES = (_BOUNDS[n] for n in ("V_BYTES", "VZ_BYTES", "
 FEW_TILES, U_BYTES, PANEL_ROWS = (_BOUNDS[n] for n in ("FEW_TILES", "U_BYTES", "PANEL_ROWS"))
 PRODUCT_DEPTH, PRODUCT_BYTES = _BOUNDS["PRODUCT_DEPTH"], _BOUNDS["PRODUCT_BYTES"]
 ROWS = {4: _BOUNDS["ROWS_FLOAT"], 8: _BOUNDS["ROWS_DOUBLE"]}  # m, by the bytes of an element
-ROWS_BLOCK = _BOUNDS["ROWS_BLOCK"]
-# cycles for a tap of a transformed plane's tile; for a vector of m rows transformed, and back; for
-# a block
-ROWS_TAP, ROWS_INPUT, ROWS_OUTPUT, ROWS_CALL = 0.6, 18.0, 16.0, 2000.0
+ROWS_BLOCK, ROWS_TILE = _BOUNDS["ROWS_BLOCK"], _BOUNDS["ROWS_TILE"]
+# cycles for a vector of m rows transformed, and back; for a plane's block and filter
+ROWS_INPUT, ROWS_OUTPUT, ROWS_CALL = 50.0, 30.0, 5000.0
 FMA_LATENCY = 4  # in cycles, of which each has two
 TILE_SHARE = 0.92  # of its peak that the register tile reaches
 
@@ -105,17 +104,17 @@ def work(op, spec, m, tile):
     return flops, rate, moved, packing
 
 
-def work_by_rows(op, spec, lanes):
+def work_by_rows(op, spec, lanes, plane_tap):
     """The same of planes, down their rows."""
     m = ROWS[spec.dtype.itemsize]
     rows, cols = (spec.H, spec.W) if op == "conv2d_input" else (spec.P, spec.Q)
     taps, groups, planes = ceil(spec.R / m), ceil(rows / m), 2 * m - 1
     vectors, blocks = ceil(cols / lanes), ceil(groups / ROWS_BLOCK)
-    flops = 2 * lanes * spec.N * spec.K * groups * planes * vectors * taps * spec.S
-    read = (groups + blocks * (taps - 1)) * vectors * ROWS_INPUT + blocks * ROWS_CALL
-    read *= spec.N * spec.C
-    made = spec.N * spec.K * groups * vectors * ROWS_OUTPUT
-    return flops, 2 * lanes / ROWS_TAP, read + made
+    summed = ceil(groups / ROWS_TILE) * ROWS_TILE
+    flops = 2 * lanes * spec.N * spec.K * summed * planes * vectors * taps * spec.S
+    read = spec.N * spec.C * (groups + blocks * (taps - 1)) * vectors * ROWS_INPUT
+    made = spec.N * spec.K * (groups * vectors * ROWS_OUTPUT + blocks * ROWS_CALL)
+    return flops, 2 * lanes / plane_tap(cols, lanes), read + made
 
 
 def choose_tile(op, spec, setting, tile):

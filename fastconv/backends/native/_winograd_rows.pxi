@@ -7,7 +7,8 @@
 # its place in the plane, so the bits depend neither on the blocks nor on the threads.
 
 cdef enum:
-    ROWS_AT_ONCE = 8        # groups
+    ROWS_AT_ONCE = 8        # groups, and up to as many more as would not fill a tile
+    ROWS_TILE = 4
     ROWS_BYTES = 262144     # transformed rows, and the products
     ROWS_BLOCK = 64         # groups of a block: its first rows are transformed twice
     ROWS_FLOAT = 3          # m
@@ -18,9 +19,9 @@ cdef struct RowsPlan:
     ptrdiff_t m, n                          # rows of a group, transformed planes
     ptrdiff_t taps, groups                  # groups of m rows of the filter, of the plane
     ptrdiff_t pi, n_pi, pq, n_pq            # groups and columns of a block, blocks
-    ptrdiff_t once, ring                    # groups at a time, transformed rows that are kept
+    ptrdiff_t once, ring                    # most groups at a time, transformed rows that are kept
     ptrdiff_t v_pitch, v_plane, z_pitch, z_plane, u_plane
-    size_t rows_size, v_size, scratch
+    size_t rows_size, v_size, scratch       # the first: what is in v's padding, and pointers
 
 
 cdef inline void rows_weight(const fc_isa* isa, ptrdiff_t columns, int rows, const real* w, real* u,
@@ -51,37 +52,44 @@ cdef void rows_block(const fc_isa* isa, const PlanePlan* xp, const RowsPlan* pla
                      const int32_t* at, const real* zeros, const real* u, const real* bias, real* out,
                      ptrdiff_t item, char* scratch) noexcept nogil:
     """All filters of one channel over one block."""
-    cdef const real** row = <const real**>scratch
+    cdef ptrdiff_t* padded = <ptrdiff_t*>scratch    # for which columns v has its padding
+    cdef const real** row = <const real**>(scratch + sizeof(ptrdiff_t))
     cdef real* v = <real*>(scratch + plan.rows_size)
     cdef real* z = <real*>(scratch + plan.rows_size + plan.v_size)
     cdef ptrdiff_t q0 = item % plan.n_pq * plan.pq, i0 = item // plan.n_pq % plan.n_pi * plan.pi
     cdef ptrdiff_t c = item // plan.n_pq // plan.n_pi % xp.channels
     cdef ptrdiff_t image = item // plan.n_pq // plan.n_pi // xp.channels
     cdef ptrdiff_t end_i = imin(i0 + plan.pi, plan.groups), columns = imin(plan.pq, xp.out_w - q0)
-    cdef ptrdiff_t first = q0 - xp.left, begin, end, ready = i0, i, k, h, t, groups
+    cdef ptrdiff_t first = q0 - xp.left, begin, end, ready = i0, slot = 0, oldest = 0, i, k, h, t, groups
     cdef const real* u_k
     cdef real start
     cdef real* to
     # what lies in the plane of the columns of v
     span(first, 1, xp.width, plan.v_pitch, &begin, &end)
     x += image * xp.xn + c * xp.xc + (first + begin) * xp.xw
-    for i in range(plan.n * plan.ring):     # the padding stays
-        to = v + i * plan.v_pitch
-        memset(to, 0, begin * sizeof(real))
-        memset(to + end, 0, (plan.v_pitch - end) * sizeof(real))
+    if padded[0] != q0:
+        padded[0] = q0
+        for i in range(plan.n * plan.ring):
+            to = v + i * plan.v_pitch
+            memset(to, 0, begin * sizeof(real))
+            memset(to + end, 0, (plan.v_pitch - end) * sizeof(real))
     while i0 < end_i:
-        groups = imin(plan.once, end_i - i0)
+        groups = end_i - i0
+        if groups >= ROWS_AT_ONCE + ROWS_TILE:
+            groups = ROWS_AT_ONCE
         while ready < i0 + groups + plan.taps - 1:
             for k in range(plan.n):
                 h = ready * plan.m - xp.top + k
                 row[k] = x + h * xp.xh if 0 <= h < xp.height else zeros
-            rows_input(isa, end - begin, row, v + ready % plan.ring * plan.v_pitch + begin, plan.v_plane)
+            rows_input(isa, end - begin, row, v + slot * plan.v_pitch + begin, plan.v_plane)
+            slot = slot + 1 if slot + 1 < plan.ring else 0
             ready += 1
         u_k = u + c * xp.filters * plan.n * plan.u_plane
         for k in range(c * xp.filters, (c + 1) * xp.filters):
             for t in range(plan.n):
                 for i in range(groups + plan.taps - 1):
-                    row[i] = v + t * plan.v_plane + (i0 + i) % plan.ring * plan.v_pitch
+                    h = oldest + i if oldest + i < plan.ring else oldest + i - plan.ring
+                    row[i] = v + t * plan.v_plane + h * plan.v_pitch
                 depthwise_rows(isa, 1, 1, plan.taps, xp.kernel_w, groups, columns, row, at, u_k, <real>0,
                                z + t * plan.z_plane, plan.z_pitch)
                 u_k += plan.u_plane
@@ -95,6 +103,7 @@ cdef void rows_block(const fc_isa* isa, const PlanePlan* xp, const RowsPlan* pla
                     for h in range(h):
                         activate(isa, xp.activation, columns, to + h * xp.oh)
         i0 += groups
+        oldest = oldest + groups if oldest + groups < plan.ring else oldest + groups - plan.ring
 
 
 cdef RowsPlan plan_groups(const PlanePlan* xp, ptrdiff_t lanes, ptrdiff_t item_size,
@@ -105,7 +114,7 @@ cdef RowsPlan plan_groups(const PlanePlan* xp, ptrdiff_t lanes, ptrdiff_t item_s
     plan.n = 2 * plan.m - 1
     plan.taps, plan.groups = ceil_div(xp.kernel_h, plan.m), ceil_div(xp.out_h, plan.m)
     plan.u_plane = plan.taps * xp.kernel_w
-    plan.once = block_of(plan.groups, ROWS_AT_ONCE)
+    plan.once = imin(plan.groups, ROWS_AT_ONCE + ROWS_TILE - 1)
     plan.ring = plan.once + plan.taps - 1
     # columns in whole tiles
     plan.pq = ROWS_BYTES // (plan.n * item_size) - plan.ring * reach
@@ -118,10 +127,10 @@ cdef RowsPlan plan_groups(const PlanePlan* xp, ptrdiff_t lanes, ptrdiff_t item_s
     plan.pi = ROWS_BLOCK
     if items < 4 * threads:
         plan.pi = imin(plan.pi, ceil_div(plan.groups, ceil_div(4 * threads, imax(items, 1))))
-    plan.pi = ceil_div(block_of(plan.groups, plan.pi), plan.once) * plan.once
+    plan.pi = ceil_div(block_of(plan.groups, plan.pi), ROWS_AT_ONCE) * ROWS_AT_ONCE
     plan.n_pi = ceil_div(plan.groups, imax(plan.pi, 1))
     plan.v_plane, plan.z_plane = plan.ring * plan.v_pitch, plan.once * plan.z_pitch
-    plan.rows_size = rounded(imax(plan.ring, plan.n) * sizeof(void*))
+    plan.rows_size = rounded(sizeof(ptrdiff_t) + imax(plan.ring, plan.n) * sizeof(void*))
     plan.v_size = rounded(plan.n * plan.v_plane * item_size)
     plan.scratch = plan.rows_size + plan.v_size + rounded(plan.n * plan.z_plane * item_size)
     return plan
@@ -150,6 +159,8 @@ cdef int winograd_planes(const fc_isa* isa, const PlanePlan* xp, const real* x, 
         for j in range(xp.kernel_w):
             at[j] = <int32_t>(j * xp.dilation_w)
         memset(zeros, 0, xp.width * sizeof(real))
+        for item in range(threads):
+            (<ptrdiff_t*>(scratch + item * plan.scratch))[0] = -1
         for item in range(filters):
             for j in range(plan.taps):
                 left = imin(plan.m, xp.kernel_h - j * plan.m)
