@@ -20,6 +20,7 @@ enum {
   FC_DOT_M = 6,
   FC_DOT_V = 5,
   FC_MAX_LANES = 16, /* elements of the widest vector of any ISA */
+  FC_POOL_JOINED = 512, /* elements of narrow rows that a pooling takes along together */
 };
 
 /* kernels/tile.h */
@@ -100,7 +101,7 @@ typedef struct {
 /* elements of scratch, whatever the kernel and the ISA */
 static inline __attribute__((unused)) ptrdiff_t fc_pool_scratch(const fc_pool *g) {
   const ptrdiff_t span = (g->out_w - 1) * g->stride_w + (g->kernel_w - 1) * g->dilation_w + 1;
-  return span + g->left + g->width + 3 * g->out_w + g->kernel_w + 5 * FC_MAX_LANES;
+  return span + g->left + g->width + 3 * g->out_w + g->kernel_w + 5 * FC_MAX_LANES + FC_POOL_JOINED;
 }
 #define FC_MAX_POOL_ARGS(T)                                                                      \
   (const fc_pool *g, ptrdiff_t first, ptrdiff_t last, const T *x, ptrdiff_t x_row,               \
@@ -185,6 +186,7 @@ typedef struct {
     void(*winograd_rows_input) FC_WINOGRAD_ROWS_INPUT_ARGS(T);                                   \
     void(*winograd_rows_output) FC_WINOGRAD_ROWS_OUTPUT_ARGS(T);                                 \
     void(*sum_lanes) FC_SUM_LANES_ARGS(T);                                                       \
+    void(*negate) FC_MAP_ARGS(T);                                                                \
     void(*relu) FC_MAP_ARGS(T);                                                                  \
     void(*sigmoid) FC_MAP_ARGS(T);                                                               \
     void(*tanh) FC_MAP_ARGS(T);                                                                  \
@@ -194,8 +196,6 @@ typedef struct {
     double(*sum) FC_SUM_ARGS(T);                                                                 \
     void(*max_pool) FC_MAX_POOL_ARGS(T);                                                         \
     void(*max_pool_at) FC_MAX_POOL_AT_ARGS(T);                                                   \
-    void(*min_pool) FC_MAX_POOL_ARGS(T);                                                         \
-    void(*min_pool_at) FC_MAX_POOL_AT_ARGS(T);                                                   \
     void(*avg_pool) FC_AVG_POOL_ARGS(T);                                                         \
     void(*avg_unpool) FC_AVG_UNPOOL_ARGS(T);                                                     \
     ptrdiff_t(*max_unpool) FC_MAX_UNPOOL_ARGS(T);                                                \

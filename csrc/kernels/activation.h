@@ -66,6 +66,7 @@ FC_INLINE vec FN(fc_expm1_r)(vec y, vec *n, ivec *k) {
   return r + r * r * p;
 }
 
+FC_INLINE vec FN(fc_negate_of)(vec x) { return -x; }
 FC_INLINE vec FN(fc_relu_of)(vec x) { return larger((vec){0}, x); }
 
 FC_INLINE vec FN(fc_sigmoid_of)(vec x) {
@@ -96,6 +97,7 @@ FC_INLINE vec FN(fc_tanh_of)(vec x) {
     const int rest = (int)(n - i);                                                               \
     if (rest) store_n(y + i, rest, FN(fc_##NAME##_of)(load_n(x + i, rest, (vec){0})));           \
   }
+FC_MAP(negate)
 FC_MAP(relu)
 FC_MAP(sigmoid)
 FC_MAP(tanh)

@@ -3,7 +3,6 @@
  *   max_pool      y[p][q] = max_{r,s} x[h][w],  h = p stride_h - top + r dilation_h, w likewise
  *   max_pool_at   the same, and at[p][q] = h * width + w of the winner: the first in the image to
  *                 reach the maximum, the last NaN where there is any
- *   min_pool, min_pool_at   the same with minima: maxima of -x, negated
  *   avg_pool      y[p][q] = sum_{r,s} x[h][w] / (row_div[p] * col_div[q])
  *   avg_unpool    dx[h][w] = sum over the windows (p, q) that hold (h, w) of
  *                 y[p][q] / (row_div[p] * col_div[q])
@@ -13,27 +12,24 @@
  *             infinity (minima: infinity) or zero, and are never read
  *   y         [out_h][out_w], rows y_row and elements y_col apart
  *   at        [out_h][out_w] packed
- *   row_div   [out_h], col_div [out_w]; averages know no dilation.  scale is 1 / (row_div * col_div)
- *             where that is the same power of two everywhere, else 0
+ *   row_div   [out_h], col_div [out_w], each of one value where windows tile the rows; averages know
+ *             no dilation.  scale is 1 / (row_div * col_div) where that is the same power of two
+ *             everywhere, else 0
  *   scratch   fc_pool_scratch(g) elements
  *
  * Only the rows first <= p < last of y (avg_unpool: of dx) are computed; every row is computed in the
- * same way whatever the range.  Nothing may alias.  NaN wins every maximum and every minimum.
+ * same way whatever the range.  Nothing may alias.  NaN wins every maximum.
  *
  * Maxima and sums are separable: down the columns of a window into a row buffer that holds the
  * padding, then along it.  Windows of 2x2 that neither overlap nor leave the image have a path of their
- * own in registers.
+ * own in registers.  Rows of less than a vector that windows tile go along together.
  */
 
 #ifndef FC_POOL_KINDS
 #define FC_POOL_KINDS
 /* what a window's elements are joined to; a known constant wherever it is given */
-enum { FC_SUM, FC_MAX, FC_MIN };
+enum { FC_SUM, FC_MAX };
 #endif
-
-/* An element as it is joined, and back: a minimum is a maximum of what is negated. */
-FC_INLINE vec FN(fc_turn)(const int kind, vec x) { return kind == FC_MIN ? -x : x; }
-FC_INLINE FC_T FN(fc_turn1)(const int kind, FC_T x) { return kind == FC_MIN ? -x : x; }
 
 /* acc and one more value */
 FC_INLINE vec FN(fc_join)(const int kind, vec v, vec acc) {
@@ -58,7 +54,7 @@ FC_INLINE int FN(fc_is_2x2)(const fc_pool *g) {
 }
 
 /* From the element at 2 q on: those at even and odd places of a row, `here` of each. */
-FC_INLINE void FN(fc_split)(const int kind, const FC_T *x, int here, vec *even, vec *odd) {
+FC_INLINE void FN(fc_split)(const FC_T *x, int here, vec *even, vec *odd) {
   vec a, b;
   if (FC_LIKELY(here == VL)) {
     a = load(x), b = load(x + VL);
@@ -67,8 +63,8 @@ FC_INLINE void FN(fc_split)(const int kind, const FC_T *x, int here, vec *even, 
     a = load_n(x, in_a, (vec){0});
     b = load_n(x + in_a, 2 * here - in_a, (vec){0});
   }
-  *even = FN(fc_turn)(kind, evens(a, b));
-  *odd = FN(fc_turn)(kind, odds(a, b));
+  *even = evens(a, b);
+  *odd = odds(a, b);
 }
 
 /* The opposite: even and odd places of a row. */
@@ -97,18 +93,16 @@ FC_INLINE void FN(fc_row_2x2)(const int kind, ptrdiff_t n, const FC_T *x, ptrdif
     if (FC_LIKELY(here == VL)) {
       /* rows first: one permutation less */
       const FC_T *x_q = x + 2 * q;
-      const vec a = FN(fc_join)(kind, FN(fc_turn)(kind, load(x_q + x_row)),
-                                FN(fc_turn)(kind, load(x_q)));
-      const vec b = FN(fc_join)(kind, FN(fc_turn)(kind, load(x_q + x_row + VL)),
-                                FN(fc_turn)(kind, load(x_q + VL)));
+      const vec a = FN(fc_join)(kind, load(x_q + x_row), load(x_q));
+      const vec b = FN(fc_join)(kind, load(x_q + x_row + VL), load(x_q + VL));
       acc = FN(fc_join)(kind, odds(a, b), evens(a, b));
     } else {
-      FN(fc_split)(kind, x + 2 * q, (int)here, &e0, &o0);
-      FN(fc_split)(kind, x + 2 * q + x_row, (int)here, &e1, &o1);
+      FN(fc_split)(x + 2 * q, (int)here, &e0, &o0);
+      FN(fc_split)(x + 2 * q + x_row, (int)here, &e1, &o1);
       acc = FN(fc_join)(kind, FN(fc_join)(kind, o1, o0), FN(fc_join)(kind, e1, e0));
     }
     if (kind == FC_SUM) acc = scale != 0 ? acc * scale : acc / divisor;
-    acc = FN(fc_turn)(kind, acc);
+    acc = acc;
     if (FC_LIKELY(here == VL)) {
       store(y + q, acc);
     } else {
@@ -124,15 +118,15 @@ FC_INLINE void FN(fc_down_of)(const int kind, const int rows, ptrdiff_t n, const
     vec acc;
     const FC_T *x_r = x + i;
     if (FC_LIKELY(here == VL)) {
-      acc = FN(fc_turn)(kind, load(x_r));
+      acc = load(x_r);
 #pragma GCC unroll 3
       for (int r = 1; r < rows; ++r)
-        acc = FN(fc_join)(kind, FN(fc_turn)(kind, load(x_r += step)), acc);
+        acc = FN(fc_join)(kind, load(x_r += step), acc);
       store(y + i, acc);
     } else {
-      acc = FN(fc_turn)(kind, load_n(x_r, (int)here, (vec){0}));
+      acc = load_n(x_r, (int)here, (vec){0});
       for (int r = 1; r < rows; ++r)
-        acc = FN(fc_join)(kind, FN(fc_turn)(kind, load_n(x_r += step, (int)here, (vec){0})), acc);
+        acc = FN(fc_join)(kind, load_n(x_r += step, (int)here, (vec){0}), acc);
       store_n(y + i, (int)here, acc);
     }
   }
@@ -141,10 +135,10 @@ FC_INLINE void FN(fc_down_of)(const int kind, const int rows, ptrdiff_t n, const
 FC_INLINE void FN(fc_down)(const int kind, ptrdiff_t rows, ptrdiff_t n, const FC_T *x,
                            ptrdiff_t step, ptrdiff_t x_col, FC_T *y) {
   if (x_col != 1) {
-    for (ptrdiff_t i = 0; i < n; ++i) y[i] = FN(fc_turn1)(kind, x[i * x_col]);
+    for (ptrdiff_t i = 0; i < n; ++i) y[i] = x[i * x_col];
     for (ptrdiff_t r = 1; r < rows; ++r)
       for (ptrdiff_t i = 0; i < n; ++i)
-        y[i] = FN(fc_join1)(kind, FN(fc_turn1)(kind, x[r * step + i * x_col]), y[i]);
+        y[i] = FN(fc_join1)(kind, x[r * step + i * x_col], y[i]);
   } else if (rows == 3) {
     FN(fc_down_of)(kind, 3, n, x, step, y);
   } else if (rows == 2) {
@@ -166,21 +160,41 @@ FC_INLINE vec FN(fc_window)(const int kind, const int stride, ptrdiff_t taps, pt
   return acc;
 }
 
-/* y[q] = join_{s < taps} row[q * stride + s * step], divided for averages */
+/* join_{s < taps} x[s] of at least a vector */
+FC_INLINE FC_T FN(fc_long_window)(const int kind, ptrdiff_t taps, const FC_T *x) {
+  vec acc = load(x);
+  ptrdiff_t s = VL;
+  for (; s <= taps - VL; s += VL) acc = FN(fc_join)(kind, load(x + s), acc);
+  if (s < taps)
+    acc = FN(fc_join)(kind, kind == FC_SUM ? load_first(x + s, (int)(taps - s)) : load(x + taps - VL),
+                      acc);
+  FC_T all = acc[0];
+#pragma GCC unroll 16
+  for (int i = 1; i < VL; ++i) all = FN(fc_join1)(kind, acc[i], all);
+  return all;
+}
+
+FC_INLINE int FN(fc_is_long)(const fc_pool *g) {
+  return g->stride_w > 2 && g->dilation_w == 1 && g->kernel_w >= VL;
+}
+
+/* y[q] = join_{s < taps} row[q * stride + s * step], q < n, divided for averages: by col_div[0] alone
+ * where that is said to be the same for all */
 FC_INLINE void FN(fc_along_of)(const int kind, const int stride, const ptrdiff_t taps,
                                ptrdiff_t step, ptrdiff_t n, const FC_T *row, FC_T scale,
-                               FC_T row_div, const FC_T *col_div, FC_T *y) {
+                               FC_T row_div, const FC_T *col_div, const int same, FC_T *y) {
   FC_ALONG(q, n, here) {
     vec acc = FN(fc_window)(kind, stride, taps, step, row + q * stride);
     if (kind == FC_SUM) {
       if (scale != 0) {
         acc *= scale;
+      } else if (same) {
+        acc /= row_div * col_div[0];
       } else {
         acc /= row_div * (FC_LIKELY(here == VL) ? load(col_div + q)
                                                 : load_n(col_div + q, (int)here, splat(1)));
       }
     }
-    acc = FN(fc_turn)(kind, acc);
     if (FC_LIKELY(here == VL)) {
       store(y + q, acc);
     } else {
@@ -189,26 +203,48 @@ FC_INLINE void FN(fc_along_of)(const int kind, const int stride, const ptrdiff_t
   }
 }
 
-FC_INLINE void FN(fc_along)(const int kind, const fc_pool *g, const FC_T *row, FC_T scale,
-                            FC_T row_div, const FC_T *col_div, FC_T *y) {
-  const ptrdiff_t n = g->out_w, taps = g->kernel_w, step = g->dilation_w, stride = g->stride_w;
+FC_INLINE void FN(fc_along_any)(const int kind, const fc_pool *g, ptrdiff_t n, const FC_T *row,
+                                FC_T scale, FC_T row_div, const FC_T *col_div, const int same,
+                                FC_T *y) {
+  const ptrdiff_t taps = g->kernel_w, step = g->dilation_w, stride = g->stride_w;
   if (stride == 1 && taps == 3) {
-    FN(fc_along_of)(kind, 1, 3, step, n, row, scale, row_div, col_div, y);
+    FN(fc_along_of)(kind, 1, 3, step, n, row, scale, row_div, col_div, same, y);
   } else if (stride == 1) {
-    FN(fc_along_of)(kind, 1, taps, step, n, row, scale, row_div, col_div, y);
+    FN(fc_along_of)(kind, 1, taps, step, n, row, scale, row_div, col_div, same, y);
   } else if (stride == 2 && taps == 3) {
-    FN(fc_along_of)(kind, 2, 3, step, n, row, scale, row_div, col_div, y);
+    FN(fc_along_of)(kind, 2, 3, step, n, row, scale, row_div, col_div, same, y);
   } else if (stride == 2) {
-    FN(fc_along_of)(kind, 2, taps, step, n, row, scale, row_div, col_div, y);
+    FN(fc_along_of)(kind, 2, taps, step, n, row, scale, row_div, col_div, same, y);
   } else {
     for (ptrdiff_t q = 0; q < n; ++q) {
       const FC_T *x_q = row + q * stride;
-      FC_T acc = x_q[0];
-      for (ptrdiff_t s = 1; s < taps; ++s) acc = FN(fc_join1)(kind, x_q[s * step], acc);
-      if (kind == FC_SUM) acc = scale != 0 ? acc * scale : acc / (row_div * col_div[q]);
-      y[q] = FN(fc_turn1)(kind, acc);
+      FC_T acc;
+      if (FN(fc_is_long)(g)) {
+        acc = FN(fc_long_window)(kind, taps, x_q);
+      } else {
+        acc = x_q[0];
+        for (ptrdiff_t s = 1; s < taps; ++s) acc = FN(fc_join1)(kind, x_q[s * step], acc);
+      }
+      if (kind == FC_SUM) acc = scale != 0 ? acc * scale : acc / (row_div * col_div[same ? 0 : q]);
+      y[q] = acc;
     }
   }
+}
+
+/* functions, of which each has two callers */
+FC_KERNEL void FN(fc_along_max)(const fc_pool *g, ptrdiff_t n, const FC_T *row, FC_T *y) {
+  FN(fc_along_any)(FC_MAX, g, n, row, 0, 1, NULL, 1, y);
+}
+FC_KERNEL void FN(fc_along_sum)(const fc_pool *g, ptrdiff_t n, const FC_T *row, FC_T scale,
+                                FC_T row_div, const FC_T *col_div, const int same, FC_T *y) {
+  FN(fc_along_any)(FC_SUM, g, n, row, scale, row_div, col_div, same, y);
+}
+FC_INLINE void FN(fc_along)(const int kind, const fc_pool *g, ptrdiff_t n, const FC_T *row,
+                            FC_T scale, FC_T row_div, const FC_T *col_div, const int same, FC_T *y) {
+  if (kind == FC_MAX)
+    FN(fc_along_max)(g, n, row, y);
+  else
+    FN(fc_along_sum)(g, n, row, scale, row_div, col_div, same, y);
 }
 
 /* The rows of output row p that lie in the image: r = *from .. *to - 1. */
@@ -226,6 +262,13 @@ FC_INLINE ptrdiff_t FN(fc_span)(const fc_pool *g) {
   return (g->out_w - 1) * g->stride_w + (g->kernel_w - 1) * g->dilation_w + 1;
 }
 
+FC_INLINE void FN(fc_bring)(ptrdiff_t n, const FC_T *x, ptrdiff_t x_col, FC_T *y) {
+  if (x_col == 1)
+    memcpy(y, x, n * sizeof(FC_T));
+  else
+    for (ptrdiff_t i = 0; i < n; ++i) y[i] = x[i * x_col];
+}
+
 FC_INLINE void FN(fc_copy_to)(ptrdiff_t n, const FC_T *x, FC_T *y, ptrdiff_t y_col) {
   if (y_col == 1)
     memcpy(y, x, n * sizeof(FC_T));
@@ -233,11 +276,55 @@ FC_INLINE void FN(fc_copy_to)(ptrdiff_t n, const FC_T *x, FC_T *y, ptrdiff_t y_c
     for (ptrdiff_t i = 0; i < n; ++i) y[i * y_col] = x[i];
 }
 
+/* Whether windows tile the rows, which are packed and give less than a vector each. */
+FC_INLINE int FN(fc_is_narrow)(const fc_pool *g, ptrdiff_t x_row, ptrdiff_t y_row) {
+  return g->out_w < VL && y_row == g->out_w && x_row == g->width && g->left == 0 &&
+         g->kernel_w == g->stride_w && g->dilation_w == 1 && g->stride_w * g->out_w == g->width &&
+         g->top == 0 && (g->out_h - 1) * g->stride_h + (g->kernel_h - 1) * g->dilation_h < g->height &&
+         2 * g->width <= FC_POOL_JOINED;
+}
+
+/* Their rows, several at a time: side by side in the buffer, along together. */
+FC_INLINE void FN(fc_pool_narrow)(const int kind, const ptrdiff_t taps, const fc_pool *g,
+                                  ptrdiff_t first, ptrdiff_t last, const FC_T *x, const FC_T *row_div,
+                                  const FC_T *col_div, FC_T scale, FC_T *y, FC_T *buffer) {
+  const ptrdiff_t width = g->width, most = FC_POOL_JOINED / width, step = g->dilation_h * width;
+  const ptrdiff_t whole = (width + VL - 1) / VL * VL;
+  const FC_T *const end = x + g->height * width;
+  for (ptrdiff_t p = first; p < last; p += most) {
+    const ptrdiff_t rows = last - p < most ? last - p : most;
+    const FC_T *x_p = x + p * g->stride_h * width;
+    FC_T *to = buffer;
+    for (ptrdiff_t i = 0; i < rows; ++i, x_p += g->stride_h * width, to += width) {
+      if (FC_LIKELY(end - x_p >= (taps - 1) * step + whole)) {
+        for (ptrdiff_t w = 0; w < width; w += VL) { /* what goes too far is written over */
+          const FC_T *x_w = x_p + w;
+          vec acc = load(x_w);
+          for (ptrdiff_t r = 1; r < taps; ++r) acc = FN(fc_join)(kind, load(x_w += step), acc);
+          store(to + w, acc);
+        }
+      } else {
+        FN(fc_down)(kind, taps, width, x_p, step, 1, to);
+      }
+    }
+    FN(fc_along)(kind, g, rows * g->out_w, buffer, scale, kind != FC_SUM ? 1 : row_div[p], col_div, 1,
+                 y + p * g->out_w);
+  }
+}
+
 FC_INLINE void FN(fc_pool)(const int kind, const fc_pool *g, ptrdiff_t first, ptrdiff_t last,
                            const FC_T *x, ptrdiff_t x_row, ptrdiff_t x_col, const FC_T *row_div,
                            const FC_T *col_div, FC_T scale, FC_T *y, ptrdiff_t y_row,
                            ptrdiff_t y_col, FC_T *scratch) {
-  if (x_col == 1 && y_col == 1 && FN(fc_is_2x2)(g)) {
+  const int packed = x_col == 1 && y_col == 1;
+  if (packed && FN(fc_is_narrow)(g, x_row, y_row)) {
+    if (g->kernel_h == 2)
+      FN(fc_pool_narrow)(kind, 2, g, first, last, x, row_div, col_div, scale, y, scratch);
+    else
+      FN(fc_pool_narrow)(kind, g->kernel_h, g, first, last, x, row_div, col_div, scale, y, scratch);
+    return;
+  }
+  if (packed && FN(fc_is_2x2)(g)) {
     for (ptrdiff_t p = first; p < last; ++p)
       FN(fc_row_2x2)(kind, g->out_w, x + 2 * p * x_row, x_row, scale,
                      kind != FC_SUM ? 1 : row_div[p] * col_div[0], y + p * y_row);
@@ -246,19 +333,23 @@ FC_INLINE void FN(fc_pool)(const int kind, const fc_pool *g, ptrdiff_t first, pt
   const ptrdiff_t span = FN(fc_span)(g), room = span + 2 * VL;
   const FC_T outside = kind == FC_SUM ? 0 : (FC_T)-__builtin_inf();
   const ptrdiff_t inside = g->width < span - g->left ? g->width : span - g->left;
+  /* windows of one row that are read where they lie */
+  const int in_place = packed && g->kernel_h == 1 && g->top == 0 && g->left == 0 &&
+                       span <= g->width && FN(fc_is_long)(g);
   FC_T *const y_packed = scratch + room;
-  FN(fc_fill)(room, outside, scratch);
+  if (!in_place) FN(fc_fill)(room, outside, scratch);
   for (ptrdiff_t p = first; p < last; ++p) {
     ptrdiff_t from, to;
     FN(fc_rows_inside)(g, p, &from, &to);
     const FC_T *x_p = x + (p * g->stride_h - g->top + from * g->dilation_h) * x_row;
-    if (from < to) {
-      FN(fc_down)(kind, to - from, inside, x_p, g->dilation_h * x_row, x_col, scratch + g->left);
-    } else {
+    if (from == to) {
       FN(fc_fill)(inside, outside, scratch + g->left);
+    } else if (!in_place) {
+      FN(fc_down)(kind, to - from, inside, x_p, g->dilation_h * x_row, x_col, scratch + g->left);
     }
     FC_T *const y_p = y_col == 1 ? y + p * y_row : y_packed;
-    FN(fc_along)(kind, g, scratch, scale, kind != FC_SUM ? 1 : row_div[p], col_div, y_p);
+    FN(fc_along)(kind, g, g->out_w, in_place && from < to ? x_p : scratch, scale,
+                 kind != FC_SUM ? 1 : row_div[p], col_div, 0, y_p);
     if (y_col != 1) FN(fc_copy_to)(g->out_w, y_packed, y + p * y_row, y_col);
   }
 }
@@ -267,28 +358,24 @@ FC_KERNEL void FN(fc_max_pool) FC_MAX_POOL_ARGS(FC_T) {
   FN(fc_pool)(FC_MAX, g, first, last, x, x_row, x_col, NULL, NULL, 0, y, y_row, y_col, scratch);
 }
 
-FC_KERNEL void FN(fc_min_pool) FC_MAX_POOL_ARGS(FC_T) {
-  FN(fc_pool)(FC_MIN, g, first, last, x, x_row, x_col, NULL, NULL, 0, y, y_row, y_col, scratch);
-}
-
 FC_KERNEL void FN(fc_avg_pool) FC_AVG_POOL_ARGS(FC_T) {
   FN(fc_pool)(FC_SUM, g, first, last, x, x_row, x_col, row_div, col_div, scale, y, y_row, y_col, scratch);
 }
 
 /* --- maxima with their places ------------------------------------------------------------------ */
 
-FC_INLINE void FN(fc_row_2x2_at)(const int kind, ptrdiff_t n, const FC_T *x, ptrdiff_t x_row,
+FC_INLINE void FN(fc_row_2x2_at)(ptrdiff_t n, const FC_T *x, ptrdiff_t x_row,
                                  ptrdiff_t width, ptrdiff_t start, FC_T *y, int64_t *at) {
   const ivec below = isplat((FC_I)width);
   FC_ALONG(q, n, here) {
     vec even, odd, m;
     ivec where = (ivec){0};
-    FN(fc_split)(kind, x + 2 * q, (int)here, &m, &odd);
+    FN(fc_split)(x + 2 * q, (int)here, &m, &odd);
     take_max(odd, isplat(1), &m, &where);
-    FN(fc_split)(kind, x + 2 * q + x_row, (int)here, &even, &odd);
+    FN(fc_split)(x + 2 * q + x_row, (int)here, &even, &odd);
     take_max(even, below, &m, &where);
     take_max(odd, below + 1, &m, &where);
-    m = FN(fc_turn)(kind, m);
+    m = m;
     if (FC_LIKELY(here == VL)) {
       store(y + q, m);
     } else {
@@ -298,23 +385,13 @@ FC_INLINE void FN(fc_row_2x2_at)(const int kind, ptrdiff_t n, const FC_T *x, ptr
   }
 }
 
-/* a row as it is joined, or back; a function, for its loop is no work beside a row's maxima */
-FC_KERNEL void FN(fc_turn_row)(const int kind, ptrdiff_t n, const FC_T *x, ptrdiff_t x_col, FC_T *y,
-                               ptrdiff_t y_col) {
-  if (kind != FC_MIN && x_col == 1) {
-    FN(fc_copy_to)(n, x, y, y_col);
-    return;
-  }
-  for (ptrdiff_t i = 0; i < n; ++i) y[i * y_col] = FN(fc_turn1)(kind, x[i * x_col]);
-}
-
-FC_INLINE void FN(fc_pool_at)(const int kind, const fc_pool *g, ptrdiff_t first, ptrdiff_t last,
+FC_INLINE void FN(fc_pool_at)(const fc_pool *g, ptrdiff_t first, ptrdiff_t last,
                               const FC_T *x, ptrdiff_t x_row, ptrdiff_t x_col, FC_T *y,
                               ptrdiff_t y_row, ptrdiff_t y_col, int64_t *at, FC_T *scratch) {
   const ptrdiff_t n = g->out_w, width = g->width;
   if (x_col == 1 && y_col == 1 && FN(fc_is_2x2)(g)) {
     for (ptrdiff_t p = first; p < last; ++p)
-      FN(fc_row_2x2_at)(kind, n, x + 2 * p * x_row, x_row, width, 2 * p * width, y + p * y_row, at + p * n);
+      FN(fc_row_2x2_at)(n, x + 2 * p * x_row, x_row, width, 2 * p * width, y + p * y_row, at + p * n);
     return;
   }
   /* Rows of the window one after the other, staged with their padding (stride 1 and 2) or one tap at
@@ -347,7 +424,7 @@ FC_INLINE void FN(fc_pool_at)(const int kind, const fc_pool *g, ptrdiff_t first,
       const FC_T *x_r = x + (h + r * g->dilation_h) * x_row;
       const FC_I r_at = (FC_I)(r * g->dilation_h * width);
       if (stride <= 2) {
-        FN(fc_turn_row)(kind, inside, x_r, x_col, row + g->left, 1);
+        FN(fc_bring)(inside, x_r, x_col, row + g->left);
         for (ptrdiff_t q = 0; q < n; q += VL) {
           vec m_q = load(m + q);
           ivec where_q = bits(load((const FC_T *)(where + q)));
@@ -364,7 +441,7 @@ FC_INLINE void FN(fc_pool_at)(const int kind, const fc_pool *g, ptrdiff_t first,
           for (ptrdiff_t q = 0; q < n; ++q) {
             const ptrdiff_t w = q * stride - g->left + s * step;
             if (w < 0 || w >= width) continue;
-            const FC_T v = FN(fc_turn1)(kind, x_r[w * x_col]);
+            const FC_T v = x_r[w * x_col];
             if (v > m[q] || v != v) m[q] = v, where[q] = s_at;
           }
         }
@@ -375,16 +452,12 @@ FC_INLINE void FN(fc_pool_at)(const int kind, const fc_pool *g, ptrdiff_t first,
     FC_ALONG(q, n, here)
       store_index(at + p * n + q, (int)here, bits(load((const FC_T *)(where + q))) + steps,
                   corner + q * stride);
-    FN(fc_turn_row)(kind, n, m, 1, y + p * y_row, y_col);
+    FN(fc_copy_to)(n, m, y + p * y_row, y_col);
   }
 }
 
 FC_KERNEL void FN(fc_max_pool_at) FC_MAX_POOL_AT_ARGS(FC_T) {
-  FN(fc_pool_at)(FC_MAX, g, first, last, x, x_row, x_col, y, y_row, y_col, at, scratch);
-}
-
-FC_KERNEL void FN(fc_min_pool_at) FC_MAX_POOL_AT_ARGS(FC_T) {
-  FN(fc_pool_at)(FC_MIN, g, first, last, x, x_row, x_col, y, y_row, y_col, at, scratch);
+  FN(fc_pool_at)(g, first, last, x, x_row, x_col, y, y_row, y_col, at, scratch);
 }
 
 /* --- gradients --------------------------------------------------------------------------------- */

@@ -117,17 +117,28 @@ static ptrdiff_t straddling(int lanes) {
 /* minus n now and then: strides may be negative */
 static ptrdiff_t either_way(ptrdiff_t n) { return between(0, 3) ? n : -n; }
 
+/* windows that tile the rows of an image are divided alike, all of them */
+static int tiles_rows(const fc_pool *g) {
+  return g->kernel_w == g->stride_w && g->top == 0 && g->left == 0 && g->dilation_h == 1 &&
+         g->dilation_w == 1;
+}
+
 static fc_pool random_pool(void) {
   fc_pool g;
-  const int halves = between(0, 3) == 0; /* windows of 2x2 side by side, which have a path of their own */
+  /* 2x2 side by side, tiles of narrow rows, and long windows have paths of their own */
+  const int kind = (int)between(0, 5), halves = kind == 0, tiled = kind == 1, is_long = kind == 2;
+  const int plain = halves || tiled || is_long;
   for (;;) {
-    g.kernel_h = halves ? 2 : between(1, 4), g.kernel_w = halves ? 2 : between(1, 4);
-    g.stride_h = halves ? 2 : between(1, 4), g.stride_w = halves ? 2 : between(1, 4);
-    g.dilation_h = halves ? 1 : between(1, 2), g.dilation_w = halves ? 1 : between(1, 2);
-    g.top = halves ? 0 : between(0, g.kernel_h / 2), g.left = halves ? 0 : between(0, g.kernel_w / 2);
-    g.height = between(1, 12), g.width = between(1, 75);
-    const ptrdiff_t rows = g.height + g.top + between(0, g.kernel_h / 2) * !halves;
-    const ptrdiff_t cols = g.width + g.left + between(0, g.kernel_w / 2) * !halves;
+    g.kernel_h = halves ? 2 : is_long ? between(1, 2) : between(1, 4);
+    g.kernel_w = halves ? 2 : is_long ? between(4, 40) : between(1, 4 + 3 * tiled);
+    g.stride_h = halves ? 2 : between(1, 4), g.stride_w = halves ? 2 : is_long ? between(3, 45) : between(1, 4);
+    if (tiled) g.stride_w = g.kernel_w;
+    g.dilation_h = plain ? 1 : between(1, 2), g.dilation_w = plain ? 1 : between(1, 2);
+    g.top = plain ? 0 : between(0, g.kernel_h / 2);
+    g.left = plain ? 0 : between(0, g.kernel_w / 2);
+    g.height = between(1, 12), g.width = tiled ? g.stride_w * between(1, 20) : between(1, 75);
+    const ptrdiff_t rows = g.height + g.top + between(0, g.kernel_h / 2) * !plain;
+    const ptrdiff_t cols = g.width + g.left + between(0, g.kernel_w / 2) * !plain;
     const ptrdiff_t high = g.dilation_h * (g.kernel_h - 1) + 1, wide = g.dilation_w * (g.kernel_w - 1) + 1;
     if (rows < high || cols < wide) continue;
     g.out_h = (rows - high) / g.stride_h + 1, g.out_w = (cols - wide) / g.stride_w + 1;

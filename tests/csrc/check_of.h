@@ -194,6 +194,8 @@ static void OF(check_maps)(const char *isa, const OF(fc_kernels) * f) {
   double sum = 0;
   for (ptrdiff_t i = 0; i < n; ++i) sum += (double)(x[i] = x[i] * (T)1.25);
   expect(f->sum(n, x) == sum, isa, "sum", "the sum", f->sum(n, x), sum);
+  f->negate(n, x, y);
+  for (ptrdiff_t i = 0; i < n; ++i) expect(y[i] == -x[i], isa, "negate", "an element", y[i], -x[i]);
   f->relu(n, x, y), f->relu_backward(n, grad, y, out);
   for (ptrdiff_t i = 0; i < n; ++i) {
     OF(near)(isa, "relu", y[i], x[i] > 0 ? x[i] : 0, 0);
@@ -246,9 +248,8 @@ static void OF(check_pools)(const char *isa, const OF(fc_kernels) * f) {
   if (between(0, 3) == 0) x[between(0, g.height - 1) * x_row + between(0, g.width - 1) * x_col] = (T)NAN;
   for (ptrdiff_t p = 0; p < g.out_h; ++p) row_div[p] = (T)between(1, 3);
   for (ptrdiff_t q = 0; q < g.out_w; ++q) col_div[q] = (T)between(1, 3);
-  const int halves = g.kernel_h == 2 && g.kernel_w == 2 && g.stride_h == 2 && g.stride_w == 2;
   const T scale = between(0, 1) ? (T)0.25 : 0; /* given where it is the same everywhere */
-  if (halves || scale != 0) { /* that path has one divisor */
+  if (tiles_rows(&g) || scale != 0) {
     for (ptrdiff_t p = 0; p < g.out_h; ++p) row_div[p] = scale != 0 ? 4 : 3;
     for (ptrdiff_t q = 0; q < g.out_w; ++q) col_div[q] = 1;
   }
@@ -258,24 +259,6 @@ static void OF(check_pools)(const char *isa, const OF(fc_kernels) * f) {
   f->max_pool(&g, middle, g.out_h, x, x_row, x_col, maxima, y_row, y_col, scratch);
   f->max_pool_at(&g, 0, middle, x, x_row, x_col, again, y_row, y_col, at, scratch);
   f->max_pool_at(&g, middle, g.out_h, x, x_row, x_col, again, y_row, y_col, at, scratch);
-  /* minima: the maxima of what is negated, in the same places */
-  T *minus_all = OF(copy)(x_all, n_x), *minus = minus_all + image.first;
-  T *minima = OF(copy)(maxima, n_y), *fewest = OF(copy)(again, n_y);
-  int64_t *least_at = room(outputs * 8);
-  for (ptrdiff_t i = 0; i < n_x; ++i) minus_all[i] = -x_all[i];
-  f->min_pool(&g, 0, middle, minus, x_row, x_col, minima, y_row, y_col, scratch);
-  f->min_pool(&g, middle, g.out_h, minus, x_row, x_col, minima, y_row, y_col, scratch);
-  f->min_pool_at(&g, 0, middle, minus, x_row, x_col, fewest, y_row, y_col, least_at, scratch);
-  f->min_pool_at(&g, middle, g.out_h, minus, x_row, x_col, fewest, y_row, y_col, least_at, scratch);
-  for (ptrdiff_t p = 0; p < g.out_h; ++p)
-    for (ptrdiff_t q = 0; q < g.out_w; ++q) {
-      const ptrdiff_t here = p * y_row + q * y_col;
-      minima[here] = -minima[here], fewest[here] = -fewest[here];
-      expect(least_at[p * g.out_w + q] == at[p * g.out_w + q], isa, "min_pool_at", "a place",
-             (double)least_at[p * g.out_w + q], (double)at[p * g.out_w + q]);
-    }
-  OF(same)(isa, "min_pool", minima, maxima, n_y), OF(same)(isa, "min_pool_at", fewest, again, n_y);
-  leave(minus_all), leave(minima), leave(fewest), leave(least_at);
   const int plain = g.dilation_h == 1 && g.dilation_w == 1;
   if (plain) {
     f->avg_pool(&g, 0, middle, x, x_row, x_col, row_div, col_div, scale, means, y_row, y_col, scratch);

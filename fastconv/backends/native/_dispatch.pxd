@@ -20,6 +20,7 @@ cdef extern from "fastconv.h" nogil:
         FC_WINOGRAD_STRIP
         FC_DOT_M
         FC_DOT_V
+        FC_MAX_LANES
 
     ctypedef void (*fc_tile_f32)(ptrdiff_t, const float*, ptrdiff_t, const float*, const int32_t*,
                                  const int32_t*, const float*, float*, ptrdiff_t,
@@ -107,6 +108,7 @@ cdef extern from "fastconv.h" nogil:
         void (*winograd_rows_output)(ptrdiff_t, int, const float*, ptrdiff_t, float, float*,
                                      ptrdiff_t) noexcept nogil
         void (*sum_lanes)(ptrdiff_t, const float*, float*) noexcept nogil
+        void (*negate)(ptrdiff_t, const float*, float*) noexcept nogil
         void (*relu)(ptrdiff_t, const float*, float*) noexcept nogil
         void (*sigmoid)(ptrdiff_t, const float*, float*) noexcept nogil
         void (*tanh)(ptrdiff_t, const float*, float*) noexcept nogil
@@ -117,10 +119,6 @@ cdef extern from "fastconv.h" nogil:
         void (*max_pool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t, float*,
                          ptrdiff_t, ptrdiff_t, float*) noexcept nogil
         void (*max_pool_at)(const fc_pool*, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t, float*,
-                            ptrdiff_t, ptrdiff_t, int64_t*, float*) noexcept nogil
-        void (*min_pool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t, float*,
-                         ptrdiff_t, ptrdiff_t, float*) noexcept nogil
-        void (*min_pool_at)(const fc_pool*, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t, float*,
                             ptrdiff_t, ptrdiff_t, int64_t*, float*) noexcept nogil
         void (*avg_pool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t,
                          const float*, const float*, float, float*, ptrdiff_t, ptrdiff_t,
@@ -190,6 +188,7 @@ cdef extern from "fastconv.h" nogil:
         void (*winograd_rows_output)(ptrdiff_t, int, const double*, ptrdiff_t, double, double*,
                                      ptrdiff_t) noexcept nogil
         void (*sum_lanes)(ptrdiff_t, const double*, double*) noexcept nogil
+        void (*negate)(ptrdiff_t, const double*, double*) noexcept nogil
         void (*relu)(ptrdiff_t, const double*, double*) noexcept nogil
         void (*sigmoid)(ptrdiff_t, const double*, double*) noexcept nogil
         void (*tanh)(ptrdiff_t, const double*, double*) noexcept nogil
@@ -200,10 +199,6 @@ cdef extern from "fastconv.h" nogil:
         void (*max_pool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t, double*,
                          ptrdiff_t, ptrdiff_t, double*) noexcept nogil
         void (*max_pool_at)(const fc_pool*, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t, double*,
-                            ptrdiff_t, ptrdiff_t, int64_t*, double*) noexcept nogil
-        void (*min_pool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t, double*,
-                         ptrdiff_t, ptrdiff_t, double*) noexcept nogil
-        void (*min_pool_at)(const fc_pool*, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t, double*,
                             ptrdiff_t, ptrdiff_t, int64_t*, double*) noexcept nogil
         void (*avg_pool)(const fc_pool*, ptrdiff_t, ptrdiff_t, const double*, ptrdiff_t, ptrdiff_t,
                          const double*, const double*, double, double*, ptrdiff_t, ptrdiff_t,

@@ -14,7 +14,7 @@ from numpy import empty, ndarray
 from fastconv._arrays import FLOAT32, FLOAT64, LARGE, empty as empty_aligned
 
 from fastconv.backends.native._dispatch cimport (
-    Call, fc_float_mode, fc_flush_denormals, fc_isa, fc_pool, fc_pool_scratch, fc_set_float_mode,
+    FC_MAX_LANES, Call, fc_float_mode, fc_flush_denormals, fc_isa, fc_pool, fc_pool_scratch, fc_set_float_mode,
     fc_soft_pool_scratch, isa_table)
 from fastconv.backends.native._views cimport View, is_contiguous, is_like, look_at, overlap
 
@@ -76,29 +76,100 @@ cdef void* scratch_for(size_t elements, size_t item, int threads) except NULL:
 
 # --- maximum and minimum -------------------------------------------------------------------------------------
 
-cdef inline void extreme_rows(const fc_isa* isa, bint minimum, const fc_pool* g, ptrdiff_t first,
-                              ptrdiff_t last, const real* x, const Planes* xp, real* y,
-                              const Planes* yp, int64_t* at, real* scratch) noexcept nogil:
+cdef void negate(const fc_isa* isa, ptrdiff_t rows, ptrdiff_t n, const real* x, ptrdiff_t x_row,
+                 ptrdiff_t x_col, real* y, ptrdiff_t y_row, ptrdiff_t y_col) noexcept nogil:
+    cdef ptrdiff_t i, j
+    if x_row == n and y_row == n and x_col == 1 and y_col == 1:
+        rows, n = 1, rows * n
+    for i in range(rows):
+        if x_col != 1 or y_col != 1:
+            for j in range(n):
+                y[j * y_col] = -x[j * x_col]
+        elif real is float:
+            isa.f32.negate(n, x, y)
+        else:
+            isa.f64.negate(n, x, y)
+        x += x_row
+        y += y_row
+
+
+cdef ptrdiff_t minima_rows(const fc_pool* g) noexcept nogil:
+    """Rows of the output whose input, negated, stays in L1; one at least."""
+    cdef ptrdiff_t room = CHUNK // 2 // g.width - (g.kernel_h - 1) * g.dilation_h - 1
+    return room // g.stride_h + 1 if room > 0 else 1
+
+
+cdef ptrdiff_t extreme_scratch(bint minimum, const fc_pool* g) noexcept nogil:
+    """Elements of scratch that extreme_rows needs."""
+    if not minimum:
+        return fc_pool_scratch(g)
+    # the kernels read whole vectors where a plane goes on
+    return fc_pool_scratch(g) + FC_MAX_LANES + g.width * (
+        (minima_rows(g) - 1) * g.stride_h + (g.kernel_h - 1) * g.dilation_h + 1)
+
+
+cdef void minimum_rows(const fc_isa* isa, const fc_pool* g, ptrdiff_t first, ptrdiff_t last,
+                       const real* x, const Planes* xp, real* y, const Planes* yp, int64_t* at,
+                       real* scratch) noexcept nogil:
+    """Rows of a plane: the maxima of what is negated."""
+    cdef ptrdiff_t end, h, below
+    cdef real* minus = scratch + fc_pool_scratch(g)
+    cdef Planes packed = xp[0]
+    packed.row, packed.col = g.width, 1
+    while first < last:
+        end = first + minima_rows(g)
+        end = end if end < last else last
+        h = first * g.stride_h - g.top
+        h = h if h > 0 else 0
+        below = (end - 1) * g.stride_h - g.top + (g.kernel_h - 1) * g.dilation_h + 1
+        below = below if below < g.height else g.height
+        negate(isa, below - h, g.width, x + h * xp.row, xp.row, xp.col, minus, g.width, 1)
+        extreme_rows(isa, False, g, first, end, minus - h * g.width, &packed, y, yp, at, scratch)
+        negate(isa, end - first, g.out_w, y + first * yp.row, yp.row, yp.col, y + first * yp.row,
+               yp.row, yp.col)
+        first = end
+
+
+cdef void extreme_rows(const fc_isa* isa, bint minimum, const fc_pool* g, ptrdiff_t first,
+                       ptrdiff_t last, const real* x, const Planes* xp, real* y, const Planes* yp,
+                       int64_t* at, real* scratch) noexcept nogil:
+    if minimum:
+        minimum_rows(isa, g, first, last, x, xp, y, yp, at, scratch)
+        return
     if real is float:
         if at == NULL:
-            if minimum:
-                isa.f32.min_pool(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, scratch)
-            else:
-                isa.f32.max_pool(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, scratch)
-        elif minimum:
-            isa.f32.min_pool_at(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, at, scratch)
+            isa.f32.max_pool(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, scratch)
         else:
             isa.f32.max_pool_at(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, at, scratch)
     else:
         if at == NULL:
-            if minimum:
-                isa.f64.min_pool(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, scratch)
-            else:
-                isa.f64.max_pool(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, scratch)
-        elif minimum:
-            isa.f64.min_pool_at(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, at, scratch)
+            isa.f64.max_pool(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, scratch)
         else:
             isa.f64.max_pool_at(g, first, last, x, xp.row, xp.col, y, yp.row, yp.col, at, scratch)
+
+
+cdef inline bint is_packed(const Planes* p, ptrdiff_t height, ptrdiff_t width) noexcept nogil:
+    return (p.col == 1 and p.row == width and p.channel == height * width
+            and (p.images == 1 or p.image == p.channels * p.channel))
+
+
+cdef void join_planes(const fc_isa* isa, ptrdiff_t item, fc_pool* g, Planes* xp, Planes* yp) noexcept nogil:
+    """Small planes that windows tile, as one: rows of less than a vector, or one window each."""
+    cdef ptrdiff_t planes = xp.images * xp.channels
+    cdef ptrdiff_t lanes = isa.f32.lanes if item == 4 else isa.f64.lanes
+    if (g.top or g.left or g.dilation_h != 1 or g.dilation_w != 1 or g.out_w >= lanes
+            or not is_packed(xp, g.height, g.width) or not is_packed(yp, g.out_h, g.out_w)):
+        return
+    if g.out_h == g.out_w == 1 and g.kernel_h == g.height and g.kernel_w == g.width:
+        g.width *= g.height
+        g.kernel_w = g.stride_w = g.width
+        g.height = g.kernel_h = g.stride_h = 1
+    elif g.kernel_h > g.stride_h or g.height != g.out_h * g.stride_h:
+        return
+    g.height *= planes
+    g.out_h *= planes
+    xp.images = xp.channels = yp.images = yp.channels = 1
+    xp.row, yp.row = g.width, g.out_w
 
 
 cdef int extreme_of(bint minimum, tuple geometry, const real[:, :, :, :] x,
@@ -116,8 +187,11 @@ cdef int extreme_of(bint minimum, tuple geometry, const real[:, :, :, :] x,
         at = &indices[0, 0, 0, 0]
     pixels = g.out_h * g.out_w
     threads = team(planes * g.height * g.width * sizeof(real), threads)
+    if at == NULL and not minimum:
+        join_planes(isa, sizeof(real), &g, &xp, &yp)
+        planes = xp.images * xp.channels
     pieces = row_blocks(planes, g.out_h, threads)
-    cdef ptrdiff_t each = fc_pool_scratch(&g)
+    cdef ptrdiff_t each = extreme_scratch(minimum, &g)
     cdef real* scratch = <real*>scratch_for(each, sizeof(real), threads)
     cdef uint64_t mode = fc_float_mode(), before
     for item in prange(planes * pieces, nogil=True, num_threads=threads, schedule="static"):
@@ -205,6 +279,25 @@ def _scale(row_counts, col_counts, divisor):
     return 1.0 / divisor if divisor > 0 and divisor & (divisor - 1) == 0 else 0.0
 
 
+cdef void* divisors(size_t item, const fc_pool* g, row_counts, col_counts, divisor) except NULL:
+    """Of g's rows, then of its columns; rows of planes that are joined are divided alike."""
+    cdef ptrdiff_t i, n = g.out_h + g.out_w
+    cdef void* div = malloc(n * item)
+    cdef double count
+    if div == NULL:
+        raise MemoryError("no memory for the divisors of a pooling")
+    for i in range(n):
+        if i < g.out_h:
+            count = (row_counts[i if i < len(row_counts) else 0] if divisor is None else divisor)
+        else:
+            count = col_counts[i - g.out_h] if divisor is None else 1
+        if item == 4:
+            (<float*>div)[i] = <float>count
+        else:
+            (<double*>div)[i] = count
+    return div
+
+
 cdef int average_of(bint backward, tuple geometry, row_counts, col_counts, divisor,
                     const real[:, :, :, :] x, real[:, :, :, :] y, int isa_index,
                     int threads) except -1:
@@ -217,14 +310,11 @@ cdef int average_of(bint backward, tuple geometry, row_counts, col_counts, divis
     cdef const real* x0 = &x[0, 0, 0, 0]
     cdef real* y0 = &y[0, 0, 0, 0]
     cdef real scale = _scale(row_counts, col_counts, divisor)
-    cdef real* div = <real*>malloc((g.out_h + g.out_w) * sizeof(real))
-    if div == NULL:
-        raise MemoryError("no memory for the divisors of a pooling")
-    for i in range(g.out_h):
-        div[i] = row_counts[i] if divisor is None else divisor
-    for i in range(g.out_w):
-        div[g.out_h + i] = col_counts[i] if divisor is None else 1
     threads = team(planes * g.height * g.width * sizeof(real), threads)
+    if not backward:
+        join_planes(isa, sizeof(real), &g, &xp, &yp)
+        planes, rows = xp.images * xp.channels, g.out_h
+    cdef real* div = <real*>divisors(sizeof(real), &g, row_counts, col_counts, divisor)
     pieces = row_blocks(planes, rows, threads)
     cdef ptrdiff_t each = fc_pool_scratch(&g)
     cdef real* scratch
@@ -297,7 +387,7 @@ cdef class Prepared(Call):
                 or (<size_t>x.first | <size_t>out_view.first) % <size_t>self.x.item
                 or (given and overlap(x, &out_view))):
             return None
-        scratch = scratch_for(fc_pool_scratch(&self.g), self.x.item, 1)
+        scratch = scratch_for(extreme_scratch(self.kind == MINIMA, &self.g), self.x.item, 1)
         before = fc_flush_denormals(self.flush)
         with nogil:
             if self.x.item == 4:
@@ -328,7 +418,6 @@ def prepare(int kind, tuple geometry, row_counts, col_counts, divisor, x, out, b
     `kind` is 0 for maxima, 1 for minima, 2 for means.
     """
     cdef Prepared p = Prepared.__new__(Prepared)
-    cdef Py_ssize_t i
     look_at(x, &p.x)
     look_at(out, &p.out)
     if p.x.size == 0:
@@ -340,18 +429,11 @@ def prepare(int kind, tuple geometry, row_counts, col_counts, divisor, x, out, b
     p.xp, p.yp = planes_in(&p.x, nhwc), planes_in(&p.out, nhwc)
     p.shape, p.dtype = out.shape, out.dtype
     p.empty = empty_aligned if out.nbytes >= LARGE else empty
+    if kind != MINIMA:
+        join_planes(p.isa, p.x.item, &p.g, &p.xp, &p.yp)
     if kind == MEANS:
         p.scale = _scale(row_counts, col_counts, divisor)
-        counts = [*row_counts, *col_counts] if divisor is None else (
-            [divisor] * p.g.out_h + [1] * p.g.out_w)
-        p.div = malloc((p.g.out_h + p.g.out_w) * p.x.item)
-        if p.div == NULL:
-            raise MemoryError("no memory for the divisors of a pooling")
-        for i in range(p.g.out_h + p.g.out_w):
-            if p.x.item == 4:
-                (<float*>p.div)[i] = counts[i]
-            else:
-                (<double*>p.div)[i] = counts[i]
+        p.div = divisors(p.x.item, &p.g, row_counts, col_counts, divisor)
     return p
 
 
