@@ -67,16 +67,10 @@ FC_INLINE void FN(fc_split)(const FC_T *x, int here, vec *even, vec *odd) {
   *odd = odds(a, b);
 }
 
-/* The opposite: even and odd places of a row. */
-FC_INLINE void FN(fc_merge)(FC_T *x, int here, vec even, vec odd) {
-  const vec a = zip_lo(even, odd), b = zip_hi(even, odd);
-  if (FC_LIKELY(here == VL)) {
-    store(x, a), store(x + VL, b);
-  } else {
-    const int in_a = 2 * here < VL ? 2 * here : VL;
-    store_n(x, in_a, a);
-    store_n(x + in_a, 2 * here - in_a, b);
-  }
+/* The opposite: even and odd places of a row, VL of each. */
+FC_INLINE void FN(fc_merge)(FC_T *x, vec even, vec odd) {
+  store(x, zip_lo(even, odd));
+  store(x + VL, zip_hi(even, odd));
 }
 
 /* Rows are walked in vectors; the last one overlaps its neighbour where the row is long enough. */
@@ -477,11 +471,17 @@ FC_KERNEL void FN(fc_avg_unpool) FC_AVG_UNPOOL_ARGS(FC_T) {
       }
       const FC_T *y_p = y + p * y_row;
       const FC_T divisor = row_div[p] * col_div[0];
-      FC_ALONG(q, n, here) {
-        vec v = FC_LIKELY(here == VL) ? load(y_p + q) : load_n(y_p + q, (int)here, (vec){0});
+      for (ptrdiff_t q = 0; q < n && n < VL; ++q) {
+        const FC_T v = scale != 0 ? y_p[q] * scale : y_p[q] / divisor;
+        dx_h[2 * q] = dx_h[2 * q + 1] = v;
+        if (both) dx_h[dx_row + 2 * q] = dx_h[dx_row + 2 * q + 1] = v;
+      }
+      for (ptrdiff_t q = 0; q < n && n >= VL; q += VL) {
+        if (q > n - VL) q = n - VL;
+        vec v = load(y_p + q);
         v = scale != 0 ? v * scale : v / divisor;
-        FN(fc_merge)(dx_h + 2 * q, (int)here, v, v);
-        if (both) FN(fc_merge)(dx_h + dx_row + 2 * q, (int)here, v, v);
+        FN(fc_merge)(dx_h + 2 * q, v, v);
+        if (both) FN(fc_merge)(dx_h + dx_row + 2 * q, v, v);
       }
       for (ptrdiff_t w = 2 * n; w < width; ++w) {
         dx_h[w] = 0;
@@ -543,8 +543,8 @@ FC_KERNEL void FN(fc_avg_unpool) FC_AVG_UNPOOL_ARGS(FC_T) {
   }
 }
 
-/* Where all windows are 2x2 beside each other and every index lies in its own: nothing to add up.
- * 0 if some index does not; dx is then half done. */
+/* Where all windows are 2x2 beside each other, rows of at least a vector, and every index lies in its
+ * own: nothing to add up.  0 if some index does not; dx is then half done. */
 FC_INLINE int FN(fc_max_unpool_2x2)(const fc_pool *g, const FC_T *y, ptrdiff_t y_row,
                                     const int64_t *at, ptrdiff_t at_row, FC_T *dx,
                                     ptrdiff_t dx_row) {
@@ -552,14 +552,13 @@ FC_INLINE int FN(fc_max_unpool_2x2)(const fc_pool *g, const FC_T *y, ptrdiff_t y
   const ivec below = isplat((FC_I)width), lanes = 2 * iota();
   for (ptrdiff_t p = 0; p < g->out_h; ++p, y += y_row, at += at_row, dx += 2 * dx_row) {
     ivec found = isplat(-1);
-    FC_ALONG(q, n, here) {
-      const vec v = FC_LIKELY(here == VL) ? load(y + q) : load_n(y + q, (int)here, (vec){0});
-      ivec to = load_index(at + q, (int)here, 2 * (p * width + q)) - lanes;
-      if (here < VL) to &= iota() < isplat((FC_I)here);
+    for (ptrdiff_t q = 0; q < n; q += VL) {
+      if (q > n - VL) q = n - VL;
+      const vec v = load(y + q);
+      const ivec to = load_index(at + q, VL, 2 * (p * width + q)) - lanes;
       found &= (to == 0) | (to == 1) | (to == below) | (to == below + 1);
-      FN(fc_merge)(dx + 2 * q, (int)here, if_equal(to, (ivec){0}, v), if_equal(to, isplat(1), v));
-      FN(fc_merge)(dx + dx_row + 2 * q, (int)here, if_equal(to, below, v),
-                   if_equal(to, below + 1, v));
+      FN(fc_merge)(dx + 2 * q, if_equal(to, (ivec){0}, v), if_equal(to, isplat(1), v));
+      FN(fc_merge)(dx + dx_row + 2 * q, if_equal(to, below, v), if_equal(to, below + 1, v));
     }
     FC_I all = -1;
     for (int i = 0; i < VL; ++i) all &= found[i];
@@ -575,14 +574,15 @@ FC_KERNEL ptrdiff_t FN(fc_max_unpool) FC_MAX_UNPOOL_ARGS(FC_T) {
   const ptrdiff_t n = g->out_w;
   const int64_t pixels = (int64_t)g->height * g->width;
   if (y_col == 1 && at_col == 1 && dx_col == 1 && g->height / 2 == g->out_h &&
-      g->width / 2 == n && FN(fc_max_unpool_2x2)(g, y, y_row, at, at_row, dx, dx_row))
+      g->width / 2 == n && n >= VL && FN(fc_max_unpool_2x2)(g, y, y_row, at, at_row, dx, dx_row))
     return -1;
-  for (ptrdiff_t h = 0; h < g->height; ++h)
-    if (dx_col == 1)
-      memset(dx + h * dx_row, 0, g->width * sizeof(FC_T));
-    else
-      for (ptrdiff_t w = 0; w < g->width; ++w) dx[h * dx_row + w * dx_col] = 0;
   const int packed = dx_col == 1 && dx_row == g->width;
+  const ptrdiff_t rows = packed ? 1 : g->height, width = packed ? (ptrdiff_t)pixels : g->width;
+  for (ptrdiff_t h = 0; h < rows; ++h)
+    if (dx_col == 1)
+      memset(dx + h * dx_row, 0, width * sizeof(FC_T));
+    else
+      for (ptrdiff_t w = 0; w < width; ++w) dx[h * dx_row + w * dx_col] = 0;
   for (ptrdiff_t p = 0; p < g->out_h; ++p)
     for (ptrdiff_t q = 0; q < n; ++q) {
       const int64_t i = at[p * at_row + q * at_col];
