@@ -211,8 +211,8 @@ class using(ContextDecorator):  # noqa: N801  (used as a function: `with using(.
         sum ("auto"); up to 4 times, with smaller tiles ("precise"); or it is never used ("never").
         float64 always gets the smaller tiles; "auto" never takes it for integers. A NaN or an
         infinity in the input spreads over its tiles, of 4x4 or 2x2 outputs. Filters of 49 taps and
-        more for single channels may be taken in groups of three rows (in float64: two), with errors
-        up to 4 times a direct sum's, unless "never".
+        more for single channels may be taken in groups of three rows (in float64: two) unless
+        "never", with errors up to 4 times a direct sum's for taps of about one size.
 
     Raises
     ------

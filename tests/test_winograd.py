@@ -132,6 +132,7 @@ def plain_sum(x, w, padding, dilation):
     return y
 
 
+# but for rows of taps that differ by decades: a direct sum's errors follow each, these the largest
 @pytest.mark.parametrize("name", [n for n in DATA if n != "large rows and taps"])
 @pytest.mark.parametrize("kernel", [(7, 7), (9, 9), (15, 15), (31, 7), (2, 25), (49, 1)])
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
@@ -280,6 +281,28 @@ def test_their_gradient_down_the_rows(shape, isa, rng):
     with fc.using(isa=isa):
         dx = grad.conv2d_input(x_shape, w, dy, method="winograd", **how)
     np.testing.assert_array_equal(dx, wanted)
+
+
+def test_strides_change_no_bits(rng):
+    x, w = (rng.uniform(-1, 1, s).astype("f4") for s in ((2, 3, 40, 50), (3, 1, 9, 9)))
+    how = {"groups": 3, "method": "winograd", "backend": "native"}
+    y = fc.conv2d(x, w, **how)
+    assert (y != fc.conv2d(x, w, groups=3, method="depthwise")).any()
+    apart = np.empty((2, 3, 40, 100), "f4")[..., ::2]
+    apart[...] = x
+    np.testing.assert_array_equal(fc.conv2d(apart, w, **how), y)
+    out = np.empty((2, 3, 32, 84), "f4")[..., ::2]
+    assert fc.conv2d(x, w, out=out, **how) is out
+    np.testing.assert_array_equal(out, y)
+    dy = rng.uniform(-1, 1, y.shape).astype("f4")
+    dx = grad.conv2d_input(x.shape, w, dy, **how)
+    out[...] = dy
+    np.testing.assert_array_equal(grad.conv2d_input(x.shape, w, out, **how), dx)
+    # one column: its stride says nothing
+    x = rng.uniform(-1, 1, (3, 3, 1, 1)).astype("f4").transpose(1, 0, 2, 3)
+    w = rng.uniform(-1, 1, (9, 1, 12, 9)).astype("f4")
+    how["padding"] = ((9, 7), (16, 8))
+    np.testing.assert_array_equal(fc.conv2d(x[1:2], w, **how), fc.conv2d(x, w, **how)[1:2])
 
 
 def test_auto_takes_it_for_large_filters_of_large_planes():

@@ -9,7 +9,7 @@
  *   max_unpool    dx[i] = sum of y[p][q] over the (p, q) with at[p][q] = i
  *
  *   x, dx     [height][width], rows x_row and elements x_col apart; pixels outside count as minus
- *             infinity (minima: infinity) or zero, and are never read
+ *             infinity or zero, and are never read
  *   y         [out_h][out_w], rows y_row and elements y_col apart
  *   at        [out_h][out_w] packed
  *   row_div   [out_h], col_div [out_w], each of one value where windows tile the rows; averages know
@@ -96,7 +96,6 @@ FC_INLINE void FN(fc_row_2x2)(const int kind, ptrdiff_t n, const FC_T *x, ptrdif
       acc = FN(fc_join)(kind, FN(fc_join)(kind, o1, o0), FN(fc_join)(kind, e1, e0));
     }
     if (kind == FC_SUM) acc = scale != 0 ? acc * scale : acc / divisor;
-    acc = acc;
     if (FC_LIKELY(here == VL)) {
       store(y + q, acc);
     } else {
@@ -172,6 +171,30 @@ FC_INLINE int FN(fc_is_long)(const fc_pool *g) {
   return g->stride_w > 2 && g->dilation_w == 1 && g->kernel_w >= VL;
 }
 
+/* One window over all of a plane, whose pixels are then joined in their order. */
+FC_INLINE int FN(fc_is_whole)(const fc_pool *g) {
+  return g->out_h == 1 && g->out_w == 1 && g->kernel_h == g->height && g->kernel_w == g->width &&
+         g->top == 0 && g->left == 0 && g->dilation_h == 1 && g->dilation_w == 1 &&
+         g->height * g->width >= VL;
+}
+
+/* The same, wherever they lie: as above pixel i goes into lane i % VL. */
+FC_INLINE FC_T FN(fc_whole_window)(const int kind, const fc_pool *g, const FC_T *x, ptrdiff_t x_row,
+                                   ptrdiff_t x_col) {
+  const ptrdiff_t width = g->width;
+  if (x_col == 1 && (x_row == width || g->height == 1))
+    return FN(fc_long_window)(kind, g->height * width, x);
+  FC_T lane[VL];
+  for (ptrdiff_t h = 0, i = 0; h < g->height; ++h)
+    for (ptrdiff_t w = 0; w < width; ++w, ++i) {
+      const FC_T pixel = x[h * x_row + w * x_col];
+      lane[i % VL] = i < VL ? pixel : FN(fc_join1)(kind, pixel, lane[i % VL]);
+    }
+  FC_T all = lane[0];
+  for (int i = 1; i < VL; ++i) all = FN(fc_join1)(kind, lane[i], all);
+  return all;
+}
+
 /* y[q] = join_{s < taps} row[q * stride + s * step], q < n, divided for averages: by col_div[0] alone
  * where that is said to be the same for all */
 FC_INLINE void FN(fc_along_of)(const int kind, const int stride, const ptrdiff_t taps,
@@ -225,7 +248,7 @@ FC_INLINE void FN(fc_along_any)(const int kind, const fc_pool *g, ptrdiff_t n, c
   }
 }
 
-/* functions, of which each has two callers */
+/* functions, for they have several callers */
 FC_KERNEL void FN(fc_along_max)(const fc_pool *g, ptrdiff_t n, const FC_T *row, FC_T *y) {
   FN(fc_along_any)(FC_MAX, g, n, row, 0, 1, NULL, 1, y);
 }
@@ -311,6 +334,13 @@ FC_INLINE void FN(fc_pool)(const int kind, const fc_pool *g, ptrdiff_t first, pt
                            const FC_T *col_div, FC_T scale, FC_T *y, ptrdiff_t y_row,
                            ptrdiff_t y_col, FC_T *scratch) {
   const int packed = x_col == 1 && y_col == 1;
+  if (FN(fc_is_whole)(g)) {
+    if (first < last) {
+      const FC_T all = FN(fc_whole_window)(kind, g, x, x_row, x_col);
+      y[0] = kind == FC_MAX ? all : scale != 0 ? all * scale : all / (row_div[0] * col_div[0]);
+    }
+    return;
+  }
   if (packed && FN(fc_is_narrow)(g, x_row, y_row)) {
     if (g->kernel_h == 2)
       FN(fc_pool_narrow)(kind, 2, g, first, last, x, row_div, col_div, scale, y, scratch);
@@ -369,7 +399,6 @@ FC_INLINE void FN(fc_row_2x2_at)(ptrdiff_t n, const FC_T *x, ptrdiff_t x_row,
     FN(fc_split)(x + 2 * q + x_row, (int)here, &even, &odd);
     take_max(even, below, &m, &where);
     take_max(odd, below + 1, &m, &where);
-    m = m;
     if (FC_LIKELY(here == VL)) {
       store(y + q, m);
     } else {

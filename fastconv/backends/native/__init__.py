@@ -7,6 +7,8 @@ import os
 from functools import lru_cache
 from importlib import import_module
 
+import numpy as np
+
 from fastconv import config
 from fastconv._threads import limited, usable
 from fastconv.backends.native import _costs, _winograd
@@ -353,9 +355,28 @@ def _no_winograd(op):
     return reason
 
 
+def _down_rows(run, x, out):
+    """Calls run(x, out) with rows that lie together, so that the strides change no bits.
+
+    But where channels do so in both arrays (NHWC): there the kernels with channels in the lanes are
+    the faster ones.
+    """
+    if _channels_last(x) and _channels_last(out):
+        run(x, out)
+        return
+
+    def lies(a):
+        return a.shape[3] == 1 or a.strides[3] == a.itemsize
+
+    result = out if lies(out) else np.empty(out.shape, out.dtype)
+    run(x if lies(x) else np.ascontiguousarray(x), result)
+    if result is not out:
+        out[...] = result
+
+
 def _winograd_conv2d(spec, input, weight, bias, out, activation, packed=None):
     if _winograd.by_rows(spec):
-        _depthwise(spec, input, weight, bias, out, activation, True)
+        _down_rows(lambda x, y: _depthwise(spec, x, weight, bias, y, activation, True), input, out)
         return
     m = _winograd_tile("conv2d", spec)
     number = ACTIVATIONS[activation]
@@ -372,7 +393,7 @@ def _prepare_winograd(spec, settings, input, out, layout, weight, packed, activa
 
 def _winograd_input(spec, grad_output, weight, out):
     if _winograd.by_rows(spec):
-        _depthwise_input(spec, grad_output, weight, out, True)
+        _down_rows(lambda x, y: _depthwise_input(spec, x, weight, y, True), grad_output, out)
         return
     m = _winograd_tile("conv2d_input", spec)
     _run(_conv.winograd, spec.geometry, grad_output, weight, None, None, out, 0, m, True)

@@ -338,6 +338,10 @@ cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, con
                           const real* bias, real* out, int threads) except -1:
     cdef ptrdiff_t lanes, item, items, n_rows, pitch, parts
     cdef ptrdiff_t item_size = sizeof(real)
+    if plan.width == 1:     # the stride of a single column says nothing
+        plan.xw = 1
+    if plan.out_w == 1:
+        plan.ow = 1
     if plan.by_rows and plan.xw == 1 and plan.ow == 1:
         return winograd_planes(isa, plan, x, w, bias, out, threads)
     if item_size == 4:
@@ -847,7 +851,8 @@ def depthwise(tuple geometry, x, weight, bias, out, int activation, bint by_rows
               int threads):
     """conv2d with one input channel a group.
 
-    `by_rows`: by Winograd's algorithm where pixels are neighbours; stride 1, row dilation 1.
+    `by_rows`: by Winograd's algorithm where pixels of a row are neighbours in both arrays; stride 1,
+    row dilation 1.
     """
     if out.itemsize == 4:
         depthwise_of[float](geometry, x, weight, bias, out, activation, by_rows, isa, threads)

@@ -149,8 +149,10 @@ cdef void extreme_rows(const fc_isa* isa, bint minimum, const fc_pool* g, ptrdif
 
 
 cdef inline bint is_packed(const Planes* p, ptrdiff_t height, ptrdiff_t width) noexcept nogil:
-    return (p.col == 1 and p.row == width and p.channel == height * width
-            and (p.images == 1 or p.image == p.channels * p.channel))
+    """Whether planes lie one behind the other; the stride of a single row says nothing."""
+    return ((width == 1 or p.col == 1) and (height == 1 or p.row == width)
+            and (p.channels == 1 or p.channel == height * width)
+            and (p.images == 1 or p.image == p.channels * height * width))
 
 
 cdef void join_planes(const fc_isa* isa, ptrdiff_t item, fc_pool* g, Planes* xp, Planes* yp) noexcept nogil:
@@ -160,7 +162,8 @@ cdef void join_planes(const fc_isa* isa, ptrdiff_t item, fc_pool* g, Planes* xp,
     if (g.top or g.left or g.dilation_h != 1 or g.dilation_w != 1 or g.out_w >= lanes
             or not is_packed(xp, g.height, g.width) or not is_packed(yp, g.out_h, g.out_w)):
         return
-    if g.out_h == g.out_w == 1 and g.kernel_h == g.height and g.kernel_w == g.width:
+    if (g.out_h == g.out_w == 1 and g.kernel_h == g.height and g.kernel_w == g.width
+            and g.height * g.width >= lanes):
         g.width *= g.height
         g.kernel_w = g.stride_w = g.width
         g.height = g.kernel_h = g.stride_h = 1
@@ -169,7 +172,7 @@ cdef void join_planes(const fc_isa* isa, ptrdiff_t item, fc_pool* g, Planes* xp,
     g.height *= planes
     g.out_h *= planes
     xp.images = xp.channels = yp.images = yp.channels = 1
-    xp.row, yp.row = g.width, g.out_w
+    xp.row, yp.row, xp.col, yp.col = g.width, g.out_w, 1, 1
 
 
 cdef int extreme_of(bint minimum, tuple geometry, const real[:, :, :, :] x,

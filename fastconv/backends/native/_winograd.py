@@ -7,8 +7,10 @@ measured as the largest error of an output against the largest of a direct sum i
 (tests/test_winograd.py). A NaN or an infinity spreads over the tiles that read it.
 
 Planes with a filter of their own, of many taps, are convolved by F(m, m) down the rows: groups of
-m rows take (2m - 1) / m^2 of the products. Errors are `ERROR_ROWS` times those of the direct sum at
-most, which with so many terms has errors of its own.
+m rows take (2m - 1) / m^2 of the products. Errors are up to `ERROR_ROWS` times those of the direct
+sum where taps are of one size; they follow the largest taps and pixels near by, so that a filter
+that is nearly all zeros, or whose rows differ by decades, has better ones from the direct sum.
+Arrays whose channels lie side by side (NHWC) go to the direct kernels.
 
 In float64 only the smaller tile is taken, and m = 2: its numbers are quarters, so that whole
 numbers, which all integers are computed as, give exact results as long as 64 times the sum of
