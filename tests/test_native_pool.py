@@ -1,4 +1,4 @@
-"""Poolings of planes that are joined, of narrow rows, of one window: the native kernels' own ways."""
+"""Poolings of joined planes, of narrow rows and of one window: the native kernels own ways."""
 
 import numpy as np
 import pytest
