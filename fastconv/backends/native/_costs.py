@@ -26,6 +26,8 @@ FMA_LATENCY, FMA_PER_CYCLE, LOADS_PER_CYCLE = 4, 2, 2
 DEPTH, CALL = 256, 30
 # shares of its peak that a tile then reaches: stores, caches
 PANELS, LANES, ROWS, PATCHES = 0.92, 0.91, 0.87, 0.91
+# rows whose steps each come from another plane, and so from another page
+ROWS_APART = 0.83
 # and panels whose tiles' pixels are staged one behind the other
 PANELS_IN_ORDER = 1.0
 # where panels make the gradient with respect to the input tap by tap (_panels_input.pxi)
@@ -48,10 +50,14 @@ WEIGHT_FAR = 0.3
 # the same for results that come out of panels, filter by filter
 EMIT = 1.3
 EMIT_IN_ORDER = 0.8
+# and in a forward 1x1 convolution, whose results are many beside its sums: they go to memory
+EMIT_POINTS = 1.4
 # cycles for a vector of results that a tile writes into the output, and into a page for each row
 WRITE, WRITE_APART = 1.0, 4.0
 # cycles for an element of the weight: packed for all blocks, or by the block that needs it
 PACK, PACK_AT_ONCE = 2.0, 0.7
+# the same for 1x1 kernels, whose weights come from memory and are used once or twice
+PACK_POINTS = 1.5
 # cycles that a tap of a plane's tile takes, with its share of the loads; of planes for narrow tiles
 PLANE_TAP, NARROW_TAP = 0.57, 0.77
 # cycles for a row of a plane with each further filter of a channel, which "direct" has in one tile
@@ -132,9 +138,11 @@ class _Job:
         # whole rows, summed at once, go straight into the output
         whole = (self.pixels() if _is_plain(spec) else self.cols) >= lanes
         whole = whole and (self.op == "conv2d" or spec.stride[1] == 1)
-        made = self.made * (WRITE if whole and self.depth <= DEPTH else STAGE)
+        write = WRITE_APART if _is_plain(spec) else WRITE
+        made = self.made * (write if whole and self.depth <= DEPTH else STAGE)
         moved = (self.staging * self.read + made) / lanes
-        rate = ROWS * _tile(lanes, height, vectors, self.depth)
+        share_of_peak = ROWS_APART if _is_plain(spec) else ROWS
+        rate = share_of_peak * _tile(lanes, height, vectors, self.depth)
         return Cost(self.flops * share * self.inside, rate, moved)
 
     def of_dots(self, rows, row, vectors, tail=0):
@@ -152,7 +160,8 @@ class _Job:
         spec, tile, lanes = self.spec, self.tile, self.lanes
         share = ceil(spec.N / lanes) * lanes / max(spec.N, 1)
         height = max(1, min(self.K, tile["m"]))
-        moved = TRANSPOSE * share * (self.read + self.made)
+        back = EMIT_POINTS if _is_plain(spec) else TRANSPOSE
+        moved = share * (TRANSPOSE * self.read + back * self.made)
         if self.op == "conv2d_weight":
             moved += TRANSPOSE * share * self.read * (ceil(self.K / 32) - 1)
             return Cost(self.flops * share, self.of_dots(spec.P, spec.Q * lanes, spec.Q), moved)
@@ -248,13 +257,14 @@ class _Job:
             rate = PANELS_WEIGHT * _tile(lanes, rows, wide, spec.P * spec.Q)
             return Cost(flops * self.inside, rate, moved)
         in_order = _is_plain(spec)
-        moved = (EMIT_IN_ORDER if in_order else EMIT) * self.made
+        moved = (EMIT_POINTS if in_order else EMIT) * self.made
         staging = STAGE_FAR if in_order else self.staging
         moved += staging * self.read * max(1, vectors // 16) / lanes
         count = max(1, self.rows * self.cols)
         rows = count / ceil(count / 6)
         packing = vectors * lanes * spec.groups * self.depth
-        packing *= PACK_AT_ONCE if spec.N == 1 and count <= 784 else PACK
+        at_once = PACK_POINTS if in_order else PACK_AT_ONCE
+        packing *= at_once if spec.N == 1 and count <= 784 else PACK
         share = PANELS_IN_ORDER if in_order else PANELS
         rate = share * _tile(lanes, rows, wide, self.depth)
         return Cost(flops * self.inside, rate, moved, packing)
