@@ -26,8 +26,9 @@ FMA_LATENCY, FMA_PER_CYCLE, LOADS_PER_CYCLE = 4, 2, 2
 DEPTH, CALL = 256, 30
 # shares of its peak that a tile then reaches: stores, caches
 PANELS, LANES, ROWS, PATCHES = 0.92, 0.91, 0.87, 0.91
-# rows whose steps each come from another plane, and so from another page
-ROWS_APART = 0.83
+# rows whose steps each come from another plane, and so from another page, beyond those planes whose
+# translations a processor keeps beside those of the results
+ROWS_APART, PAGES = 0.83, 48
 # and panels whose tiles' pixels are staged one behind the other
 PANELS_IN_ORDER = 1.0
 # where panels make the gradient with respect to the input tap by tap (_panels_input.pxi)
@@ -138,11 +139,11 @@ class _Job:
         # whole rows, summed at once, go straight into the output
         whole = (self.pixels() if _is_plain(spec) else self.cols) >= lanes
         whole = whole and (self.op == "conv2d" or spec.stride[1] == 1)
-        write = WRITE_APART if _is_plain(spec) else WRITE
+        apart = _is_plain(spec) and self.C > PAGES
+        write = WRITE_APART if apart else WRITE
         made = self.made * (write if whole and self.depth <= DEPTH else STAGE)
         moved = (self.staging * self.read + made) / lanes
-        share_of_peak = ROWS_APART if _is_plain(spec) else ROWS
-        rate = share_of_peak * _tile(lanes, height, vectors, self.depth)
+        rate = (ROWS_APART if apart else ROWS) * _tile(lanes, height, vectors, self.depth)
         return Cost(self.flops * share * self.inside, rate, moved)
 
     def of_dots(self, rows, row, vectors, tail=0):
