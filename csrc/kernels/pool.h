@@ -171,28 +171,12 @@ FC_INLINE int FN(fc_is_long)(const fc_pool *g) {
   return g->stride_w > 2 && g->dilation_w == 1 && g->kernel_w >= VL;
 }
 
-/* One window over all of a plane, whose pixels are then joined in their order. */
-FC_INLINE int FN(fc_is_whole)(const fc_pool *g) {
+/* One window over all of a packed plane, whose pixels are then joined in their order. */
+FC_INLINE int FN(fc_is_whole)(const fc_pool *g, ptrdiff_t x_row) {
+  const ptrdiff_t pixels = g->height * g->width;
   return g->out_h == 1 && g->out_w == 1 && g->kernel_h == g->height && g->kernel_w == g->width &&
          g->top == 0 && g->left == 0 && g->dilation_h == 1 && g->dilation_w == 1 &&
-         g->height * g->width >= VL;
-}
-
-/* The same, wherever they lie: as above pixel i goes into lane i % VL. */
-FC_INLINE FC_T FN(fc_whole_window)(const int kind, const fc_pool *g, const FC_T *x, ptrdiff_t x_row,
-                                   ptrdiff_t x_col) {
-  const ptrdiff_t width = g->width;
-  if (x_col == 1 && (x_row == width || g->height == 1))
-    return FN(fc_long_window)(kind, g->height * width, x);
-  FC_T lane[VL];
-  for (ptrdiff_t h = 0, i = 0; h < g->height; ++h)
-    for (ptrdiff_t w = 0; w < width; ++w, ++i) {
-      const FC_T pixel = x[h * x_row + w * x_col];
-      lane[i % VL] = i < VL ? pixel : FN(fc_join1)(kind, pixel, lane[i % VL]);
-    }
-  FC_T all = lane[0];
-  for (int i = 1; i < VL; ++i) all = FN(fc_join1)(kind, lane[i], all);
-  return all;
+         (x_row == g->width || g->height == 1) && pixels >= VL && pixels > 2;
 }
 
 /* y[q] = join_{s < taps} row[q * stride + s * step], q < n, divided for averages: by col_div[0] alone
@@ -302,10 +286,11 @@ FC_INLINE int FN(fc_is_narrow)(const fc_pool *g, ptrdiff_t x_row, ptrdiff_t y_ro
 }
 
 /* Their rows, several at a time: side by side in the buffer, along together. */
-FC_INLINE void FN(fc_pool_narrow)(const int kind, const ptrdiff_t taps, const fc_pool *g,
-                                  ptrdiff_t first, ptrdiff_t last, const FC_T *x, const FC_T *row_div,
-                                  const FC_T *col_div, FC_T scale, FC_T *y, FC_T *buffer) {
-  const ptrdiff_t width = g->width, most = FC_POOL_JOINED / width, step = g->dilation_h * width;
+FC_INLINE void FN(fc_pool_narrow)(const int kind, const fc_pool *g, ptrdiff_t first, ptrdiff_t last,
+                                  const FC_T *x, const FC_T *row_div, const FC_T *col_div, FC_T scale,
+                                  FC_T *y, FC_T *buffer) {
+  const ptrdiff_t taps = g->kernel_h, width = g->width, step = g->dilation_h * width;
+  const ptrdiff_t most = FC_POOL_JOINED / width;
   const ptrdiff_t whole = (width + VL - 1) / VL * VL;
   const FC_T *const end = x + g->height * width;
   for (ptrdiff_t p = first; p < last; p += most) {
@@ -321,7 +306,11 @@ FC_INLINE void FN(fc_pool_narrow)(const int kind, const ptrdiff_t taps, const fc
           store(to + w, acc);
         }
       } else {
-        FN(fc_down)(kind, taps, width, x_p, step, 1, to);
+        for (ptrdiff_t w = 0; w < width; ++w) { /* the last row of all, or few */
+          FC_T acc = x_p[w];
+          for (ptrdiff_t r = 1; r < taps; ++r) acc = FN(fc_join1)(kind, x_p[r * step + w], acc);
+          to[w] = acc;
+        }
       }
     }
     FN(fc_along)(kind, g, rows * g->out_w, buffer, scale, kind != FC_SUM ? 1 : row_div[p], col_div, 1,
@@ -334,18 +323,15 @@ FC_INLINE void FN(fc_pool)(const int kind, const fc_pool *g, ptrdiff_t first, pt
                            const FC_T *col_div, FC_T scale, FC_T *y, ptrdiff_t y_row,
                            ptrdiff_t y_col, FC_T *scratch) {
   const int packed = x_col == 1 && y_col == 1;
-  if (FN(fc_is_whole)(g)) {
-    if (first < last) {
-      const FC_T all = FN(fc_whole_window)(kind, g, x, x_row, x_col);
-      y[0] = kind == FC_MAX ? all : scale != 0 ? all * scale : all / (row_div[0] * col_div[0]);
-    }
+  if (x_col == 1 && FN(fc_is_whole)(g, x_row)) {
+    fc_pool flat = *g;
+    flat.kernel_w = flat.stride_w = g->height * g->width;
+    if (first < last)
+      FN(fc_along)(kind, &flat, 1, x, scale, kind != FC_SUM ? 1 : row_div[0], col_div, 1, y);
     return;
   }
   if (packed && FN(fc_is_narrow)(g, x_row, y_row)) {
-    if (g->kernel_h == 2)
-      FN(fc_pool_narrow)(kind, 2, g, first, last, x, row_div, col_div, scale, y, scratch);
-    else
-      FN(fc_pool_narrow)(kind, g->kernel_h, g, first, last, x, row_div, col_div, scale, y, scratch);
+    FN(fc_pool_narrow)(kind, g, first, last, x, row_div, col_div, scale, y, scratch);
     return;
   }
   if (packed && FN(fc_is_2x2)(g)) {

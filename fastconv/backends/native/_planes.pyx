@@ -162,8 +162,8 @@ cdef void join_planes(const fc_isa* isa, ptrdiff_t item, fc_pool* g, Planes* xp,
     if (g.top or g.left or g.dilation_h != 1 or g.dilation_w != 1 or g.out_w >= lanes
             or not is_packed(xp, g.height, g.width) or not is_packed(yp, g.out_h, g.out_w)):
         return
-    if (g.out_h == g.out_w == 1 and g.kernel_h == g.height and g.kernel_w == g.width
-            and g.height * g.width >= lanes):
+    if (is_one_window(g)
+            and g.height * g.width >= lanes and g.height * g.width > 2):
         g.width *= g.height
         g.kernel_w = g.stride_w = g.width
         g.height = g.kernel_h = g.stride_h = 1
@@ -252,23 +252,42 @@ cdef ptrdiff_t max_unpool_of(const real[:, :, :, :] y, const int64_t[:, :, :, ::
 
 # --- average -------------------------------------------------------------------------------------
 
-cdef inline void average_rows(const fc_isa* isa, bint backward, const fc_pool* g, ptrdiff_t first,
-                              ptrdiff_t last, const real* x, const Planes* xp, const real* row_div,
-                              const real* col_div, real scale, real* y, const Planes* yp,
-                              real* scratch) noexcept nogil:
+cdef inline bint is_one_window(const fc_pool* g) noexcept nogil:
+    return g.out_h == g.out_w == 1 and g.kernel_h == g.height and g.kernel_w == g.width
+
+
+cdef inline ptrdiff_t mean_scratch(const fc_pool* g) noexcept nogil:
+    """Elements of scratch that average_rows needs."""
+    return fc_pool_scratch(g) + (g.height * g.width if is_one_window(g) else 0)
+
+
+cdef void average_rows(const fc_isa* isa, bint backward, const fc_pool* g, ptrdiff_t first,
+                       ptrdiff_t last, const real* x, const Planes* xp, const real* row_div,
+                       const real* col_div, real scale, real* y, const Planes* yp,
+                       real* scratch) noexcept nogil:
+    cdef ptrdiff_t h, w
+    cdef Planes packed = xp[0]
+    if not backward and is_one_window(g) and (xp.col != 1 or xp.row != g.width):
+        # packed, the kernel sums a plane in the order of its pixels: strides change no bits
+        for h in range(g.height):
+            for w in range(g.width):
+                scratch[h * g.width + w] = x[h * xp.row + w * xp.col]
+        packed.row, packed.col = g.width, 1
+        x = scratch
+        scratch += g.height * g.width
     if real is float:
         if backward:
-            isa.f32.avg_unpool(g, first, last, x, xp.row, xp.col, row_div, col_div, scale, y,
+            isa.f32.avg_unpool(g, first, last, x, packed.row, packed.col, row_div, col_div, scale, y,
                                yp.row, yp.col, scratch)
         else:
-            isa.f32.avg_pool(g, first, last, x, xp.row, xp.col, row_div, col_div, scale, y,
+            isa.f32.avg_pool(g, first, last, x, packed.row, packed.col, row_div, col_div, scale, y,
                              yp.row, yp.col, scratch)
     else:
         if backward:
-            isa.f64.avg_unpool(g, first, last, x, xp.row, xp.col, row_div, col_div, scale, y,
+            isa.f64.avg_unpool(g, first, last, x, packed.row, packed.col, row_div, col_div, scale, y,
                                yp.row, yp.col, scratch)
         else:
-            isa.f64.avg_pool(g, first, last, x, xp.row, xp.col, row_div, col_div, scale, y,
+            isa.f64.avg_pool(g, first, last, x, packed.row, packed.col, row_div, col_div, scale, y,
                              yp.row, yp.col, scratch)
 
 
@@ -319,7 +338,7 @@ cdef int average_of(bint backward, tuple geometry, row_counts, col_counts, divis
         planes, rows = xp.images * xp.channels, g.out_h
     cdef real* div = <real*>divisors(sizeof(real), &g, row_counts, col_counts, divisor)
     pieces = row_blocks(planes, rows, threads)
-    cdef ptrdiff_t each = fc_pool_scratch(&g)
+    cdef ptrdiff_t each = mean_scratch(&g)
     cdef real* scratch
     try:
         scratch = <real*>scratch_for(each, sizeof(real), threads)
@@ -390,7 +409,8 @@ cdef class Prepared(Call):
                 or (<size_t>x.first | <size_t>out_view.first) % <size_t>self.x.item
                 or (given and overlap(x, &out_view))):
             return None
-        scratch = scratch_for(extreme_scratch(self.kind == MINIMA, &self.g), self.x.item, 1)
+        scratch = scratch_for(mean_scratch(&self.g) if self.kind == MEANS
+                              else extreme_scratch(self.kind == MINIMA, &self.g), self.x.item, 1)
         before = fc_flush_denormals(self.flush)
         with nogil:
             if self.x.item == 4:
