@@ -263,18 +263,11 @@ FC_INLINE ptrdiff_t FN(fc_span)(const fc_pool *g) {
   return (g->out_w - 1) * g->stride_w + (g->kernel_w - 1) * g->dilation_w + 1;
 }
 
-FC_INLINE void FN(fc_bring)(ptrdiff_t n, const FC_T *x, ptrdiff_t x_col, FC_T *y) {
-  if (x_col == 1)
+FC_INLINE void FN(fc_copy)(ptrdiff_t n, const FC_T *x, ptrdiff_t x_col, FC_T *y, ptrdiff_t y_col) {
+  if (x_col == 1 && y_col == 1)
     memcpy(y, x, n * sizeof(FC_T));
   else
-    for (ptrdiff_t i = 0; i < n; ++i) y[i] = x[i * x_col];
-}
-
-FC_INLINE void FN(fc_copy_to)(ptrdiff_t n, const FC_T *x, FC_T *y, ptrdiff_t y_col) {
-  if (y_col == 1)
-    memcpy(y, x, n * sizeof(FC_T));
-  else
-    for (ptrdiff_t i = 0; i < n; ++i) y[i * y_col] = x[i];
+    for (ptrdiff_t i = 0; i < n; ++i) y[i * y_col] = x[i * x_col];
 }
 
 /* Whether windows tile the rows, which are packed and give less than a vector each. */
@@ -360,7 +353,7 @@ FC_INLINE void FN(fc_pool)(const int kind, const fc_pool *g, ptrdiff_t first, pt
     FC_T *const y_p = y_col == 1 ? y + p * y_row : y_packed;
     FN(fc_along)(kind, g, g->out_w, in_place && from < to ? x_p : scratch, scale,
                  kind != FC_SUM ? 1 : row_div[p], col_div, 0, y_p);
-    if (y_col != 1) FN(fc_copy_to)(g->out_w, y_packed, y + p * y_row, y_col);
+    if (y_col != 1) FN(fc_copy)(g->out_w, y_packed, 1, y + p * y_row, y_col);
   }
 }
 
@@ -433,7 +426,7 @@ FC_INLINE void FN(fc_pool_at)(const fc_pool *g, ptrdiff_t first, ptrdiff_t last,
       const FC_T *x_r = x + (h + r * g->dilation_h) * x_row;
       const FC_I r_at = (FC_I)(r * g->dilation_h * width);
       if (stride <= 2) {
-        FN(fc_bring)(inside, x_r, x_col, row + g->left);
+        FN(fc_copy)(inside, x_r, x_col, row + g->left, 1);
         for (ptrdiff_t q = 0; q < n; q += VL) {
           vec m_q = load(m + q);
           ivec where_q = bits(load((const FC_T *)(where + q)));
@@ -461,7 +454,7 @@ FC_INLINE void FN(fc_pool_at)(const fc_pool *g, ptrdiff_t first, ptrdiff_t last,
     FC_ALONG(q, n, here)
       store_index(at + p * n + q, (int)here, bits(load((const FC_T *)(where + q))) + steps,
                   corner + q * stride);
-    FN(fc_copy_to)(n, m, y + p * y_row, y_col);
+    FN(fc_copy)(n, m, 1, y + p * y_row, y_col);
   }
 }
 
@@ -554,7 +547,7 @@ FC_KERNEL void FN(fc_avg_unpool) FC_AVG_UNPOOL_ARGS(FC_T) {
       }
       old_from = from, old_to = to;
     }
-    FN(fc_copy_to)(width, pixel + g->left, dx + h * dx_row, dx_col);
+    FN(fc_copy)(width, pixel + g->left, 1, dx + h * dx_row, dx_col);
   }
 }
 

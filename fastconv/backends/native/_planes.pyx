@@ -162,8 +162,7 @@ cdef void join_planes(const fc_isa* isa, ptrdiff_t item, fc_pool* g, Planes* xp,
     if (g.top or g.left or g.dilation_h != 1 or g.dilation_w != 1 or g.out_w >= lanes
             or not is_packed(xp, g.height, g.width) or not is_packed(yp, g.out_h, g.out_w)):
         return
-    if (is_one_window(g)
-            and g.height * g.width >= lanes and g.height * g.width > 2):
+    if is_one_window(g) and g.height * g.width >= lanes and g.height * g.width > 2:
         g.width *= g.height
         g.kernel_w = g.stride_w = g.width
         g.height = g.kernel_h = g.stride_h = 1
