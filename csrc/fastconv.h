@@ -16,7 +16,8 @@ enum {
   FC_PANEL_M = 6, /* rows (output pixels) of a panel's tile */
   FC_PANEL_V = 4, /* vectors (output channels) of the widest one */
   FC_PANEL_TURN = 64, /* steps after which it fetches what comes next */
-  FC_WINOGRAD_STRIP = 16, /* most tiles that a call transforms */
+  FC_WINOGRAD_STRIP = 16, /* most tiles that the driver stages for a call */
+  FC_WINOGRAD_FEW = 4, /* tiles that a call transforms at a time: what it keeps of them stays in L1 */
   FC_DOT_M = 6,
   FC_DOT_V = 5,
   FC_MAX_LANES = 16, /* elements of the widest vector of any ISA */

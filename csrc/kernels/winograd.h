@@ -120,29 +120,35 @@ FC_INLINE void FN(fc_winograd_weight)(const int m, ptrdiff_t channels, int turne
 /* Inputs: v[xi * v_pitch + t * v_tile] = (B^T d B)[xi] of tile t < tiles, VL channels in the lanes
  *
  *   x  [n] rows of tiles * m + 2 pixels x_col apart, a vector each; row i begins at x + at[i], and
- *      tile t with its pixel t * m; tiles <= FC_WINOGRAD_STRIP
+ *      tile t with its pixel t * m
  */
 FC_INLINE void FN(fc_winograd_input)(const int m, ptrdiff_t tiles, const FC_T *restrict x,
                                      const int32_t *restrict at, ptrdiff_t x_col,
                                      FC_T *restrict v, ptrdiff_t v_tile, ptrdiff_t v_pitch) {
-  vec down[(4 * FC_WINOGRAD_STRIP + 2) * 6];
-  for (ptrdiff_t col = 0; col < tiles * m + 2; ++col) {
-    vec d[6];
+  vec down[(4 * FC_WINOGRAD_FEW + 2) * 6];
+  for (; tiles > 0; tiles -= FC_WINOGRAD_FEW) {
+    const ptrdiff_t few = tiles < FC_WINOGRAD_FEW ? tiles : FC_WINOGRAD_FEW;
+    for (ptrdiff_t col = 0; col < few * m + 2; ++col) {
+      vec d[6];
 #pragma GCC unroll 6
-    for (int i = 0; i < m + 2; ++i) d[i] = load(x + at[i] + col * x_col);
-    FN(fc_winograd_b)(m, d, down + col * (m + 2));
-  }
-  /* row by row: stores go to n places at a time, not to n x n, which is more pages than processors
-   * keep the translations of */
-  for (int i = 0; i < m + 2; ++i, v += (m + 2) * v_pitch)
-    for (ptrdiff_t tile = 0; tile < tiles; ++tile) {
-      vec d[6], across[6];
-#pragma GCC unroll 6
-      for (int j = 0; j < m + 2; ++j) d[j] = down[(tile * m + j) * (m + 2) + i];
-      FN(fc_winograd_b)(m, d, across);
-#pragma GCC unroll 6
-      for (int j = 0; j < m + 2; ++j) store(v + j * v_pitch + tile * v_tile, across[j]);
+      for (int i = 0; i < m + 2; ++i) d[i] = load(x + at[i] + col * x_col);
+      FN(fc_winograd_b)(m, d, down + col * (m + 2));
     }
+    /* row by row: stores go to n places at a time, not to n x n, which is more pages than processors
+     * keep the translations of */
+    FC_T *v_row = v;
+    for (int i = 0; i < m + 2; ++i, v_row += (m + 2) * v_pitch)
+      for (ptrdiff_t tile = 0; tile < few; ++tile) {
+        vec d[6], across[6];
+#pragma GCC unroll 6
+        for (int j = 0; j < m + 2; ++j) d[j] = down[(tile * m + j) * (m + 2) + i];
+        FN(fc_winograd_b)(m, d, across);
+#pragma GCC unroll 6
+        for (int j = 0; j < m + 2; ++j) store(v_row + j * v_pitch + tile * v_tile, across[j]);
+      }
+    x += few * m * x_col;
+    v += few * v_tile;
+  }
 }
 
 /* Outputs: y[i * y_row + (t * m + j) * VL] = (A^T z A)[i][j] + bias     i, j < m, t < tiles
