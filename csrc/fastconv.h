@@ -33,6 +33,9 @@ enum {
   (ptrdiff_t depth, const T *w, ptrdiff_t w_pitch, const T *x, const int32_t *off,               \
    const int32_t *at, const T *start, ptrdiff_t start_pitch, T *y, ptrdiff_t y_pitch,             \
    const char *next, ptrdiff_t lines)
+#define FC_PANEL_KEEP_ARGS(T)                                                                    \
+  (ptrdiff_t depth, const T *w, ptrdiff_t w_pitch, const T *x, const int32_t *off,               \
+   const int32_t *at, const T *start, ptrdiff_t start_pitch, T *y, ptrdiff_t y_pitch, T *kept)
 /* kernels/dot.h */
 #define FC_DOT_ARGS(T)                                                                           \
   (ptrdiff_t rows, ptrdiff_t n, const T *a, ptrdiff_t a_row, ptrdiff_t a_pitch, const T *b,      \
@@ -165,6 +168,7 @@ typedef struct {
     fc_tile_##S tile[FC_TILE_M][FC_TILE_V]; /* [m - 1][v - 1] */                                 \
     int panel_v;                   /* vectors of a panel; a panel's tile has up to FC_PANEL_M rows */\
     fc_panel_##S panel[FC_PANEL_M][FC_PANEL_V]; /* [m - 1][v - 1] */                             \
+    void(*panel_keep) FC_PANEL_KEEP_ARGS(T); /* of FC_PANEL_M x panel_v; NULL where it does not pay */\
     int dot_m;                     /* rows of its largest inner-product tile */                  \
     int dot_v[FC_DOT_M + 1];       /* vectors of the widest one with m rows */                   \
     fc_dot_##S dot[FC_DOT_M][FC_DOT_V];     /* [m - 1][v - 1] */                                 \

@@ -470,17 +470,16 @@ def test_packed_tiles_serve_any_size_of_the_input(rng, method, dtype):
     """With pixels in the lanes the weight is packed for all planes alike."""
     w = draw(rng, 6, 3, 5, 5, dtype=dtype)
     packed = fc.pack_conv2d(w)
-    sizes = set()
-    for isa in fc.config.config()["isa available"]:
+    isas = fc.config.config()["isa available"]
+    for isa in isas:
         with fc.using(isa=isa):
             for side in (5, 8, 17, 40):
                 x = draw(rng, 1, 3, side, side, dtype=dtype)
                 found = fc.conv2d(x, packed, padding=2, method=method)
                 check_same(found, fc.conv2d(x, w, padding=2, method=method))
-            sizes.add(packed.nbytes)
     # patches meet the weights as they lie
     assert (packed.nbytes > w.nbytes) == (method == "direct")
-    assert len(packed._buffers) <= 2 * len(sizes)
+    assert len(packed._buffers) <= 2 * len(isas)
 
 
 def test_nothing_is_read_where_arrays_are_not_as_they_were(rng):

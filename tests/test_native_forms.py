@@ -150,6 +150,38 @@ def test_form_reads_planes_in_any_order(form, rng):
     np.testing.assert_array_equal(out, desired)
 
 
+@pytest.mark.parametrize(
+    "images, groups, channels, filters",
+    [
+        pytest.param(1, 1, 300, 67, id="sums in blocks"),
+        pytest.param(1, 1, 130, 14, id="a tile and some filters"),
+        pytest.param(2, 1, 9, 6, id="one tile"),
+        pytest.param(2, 2, 10, 7, id="groups"),
+        pytest.param(1, 1, 256, 520, id="more filters than the cache has weights of"),
+    ],
+)
+@pytest.mark.parametrize("memory", ["offset", "backwards"])
+@pytest.mark.parametrize("op", ["conv2d", "conv2d_input"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_large_planes_of_pixels_that_lie_as_tiles_want_them(
+    form, dtype, op, memory, images, groups, channels, filters, rng
+):
+    """Groups of pixels that a tile reads where they lie, between NaN, and a last one of a few."""
+    width = native.tiles()[dtype]["panel_v"] * native.tiles()[dtype]["lanes"]
+    x = (images, groups * channels, 9, width + 5)
+    weight = (groups * filters, channels, 1, 1)
+    spec = helpers.conv_spec(x, weight, 1, 0, 1, groups, dtype)
+    inputs = operands(op, spec, rng, helpers.integers)
+    desired = getattr(baselines, op)(spec, *(inputs if op == "conv2d" else inputs[::-1]))
+    given = inputs[0]
+    if memory == "offset":
+        given = embedded(given, memory)
+    else:
+        given = np.ascontiguousarray(given[:, ::-1])[:, ::-1]
+    result = same_on_threads(op, form, spec, (given, *inputs[1:]))
+    np.testing.assert_array_equal(result, desired)
+
+
 @pytest.mark.parametrize("first", [0, 1, 4, 15])
 @pytest.mark.parametrize("kernel, padding", [(1, 0), (3, 1)])
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -34,6 +34,9 @@ static const fc_kernels_f32 FC_TABLE_NAME = {
     .tile_v = FC_ISA_TILE_V,
     FC_TILES(FC_TILE_ENTRY)
     .panel_v = FC_ISA_PANEL_V,
+#if FC_BYTES == 64
+    .panel_keep = FN(fc_panel_keep),
+#endif
     FC_PANELS(FC_PANEL_ENTRY)
     .dot_m = FC_ISA_DOT_M,
     .dot_v = FC_ISA_DOT_V,

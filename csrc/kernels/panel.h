@@ -15,12 +15,15 @@
  * the weight.  y may alias nothing but start.  M * V accumulators, V weights and one input have to fit
  * in the registers, and M pointers in those for addresses.
  */
-FC_INLINE void FN(fc_panel_step)(const int M, const int V, const FC_T *restrict w,
-                                 const FC_T *const *x_m, ptrdiff_t off,
+FC_INLINE void FN(fc_panel_step)(const int M, const int V, const int keeps, const FC_T *restrict w,
+                                 const FC_T *const *x_m, ptrdiff_t off, FC_T *restrict kept,
                                  vec (*acc)[FC_PANEL_V]) {
   vec w_k[FC_PANEL_V];
 #pragma GCC unroll 4
-  for (int v = 0; v < V; ++v) w_k[v] = held(load(w + v * VL));
+  for (int v = 0; v < V; ++v) {
+    w_k[v] = held(load(w + v * VL));
+    if (keeps) store(kept + v * VL, w_k[v]);
+  }
 #pragma GCC unroll 6
   for (int m = 0; m < M; ++m) {
     const vec x_k = splat(x_m[m][off]);
@@ -47,7 +50,7 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, ptrdiff_t depth, const FC_
 
   if (M * V < FC_ISA_MANY) {
     for (ptrdiff_t k = 0; k < depth; ++k, w += w_pitch)
-      FN(fc_panel_step)(M, V, w, x_m, off[k], acc);
+      FN(fc_panel_step)(M, V, 0, w, x_m, off[k], NULL, acc);
   } else {
     ptrdiff_t here;
     do {
@@ -59,7 +62,7 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, ptrdiff_t depth, const FC_
       /* two threads of a core share its decoder: what the loop itself executes costs sums */
 #pragma GCC unroll 4
       for (ptrdiff_t k = 0; k < here; ++k, w += w_pitch)
-        FN(fc_panel_step)(M, V, w, x_m, off[k], acc);
+        FN(fc_panel_step)(M, V, 0, w, x_m, off[k], NULL, acc);
       off += here;
       depth -= here;
     } while (depth > 0);
@@ -78,3 +81,33 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, ptrdiff_t depth, const FC_
                  lines);                                                                        \
   }
 #define FC_PANEL(M, V) FC_CAT(FN(fc_panel), _, M, x, V)
+
+#if FC_BYTES == 64
+/* The largest tile, which on the way puts the rows of w beside each other for the tiles that follow:
+ *
+ *   kept[k][v][l] = w[k][v][l]     [depth] rows of V vectors
+ *
+ * Its products leave time for that; a copy beforehand would be waited for.  Only where a row is several
+ * cache lines: rows far apart cost as much, each, as a line or two of a copy.
+ */
+FC_ALIGNED void FN(fc_panel_keep) FC_PANEL_KEEP_ARGS(FC_T) {
+  enum { M = FC_PANEL_M, V = FC_ISA_PANEL_V };
+  vec acc[M][FC_PANEL_V];
+  const FC_T *x_m[M];
+#pragma GCC unroll 6
+  for (int m = 0; m < M; ++m, start += start_pitch) {
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) acc[m][v] = load(start + v * VL);
+    x_m[m] = x + at[m];
+    __asm__("" : "+r"(x_m[m]));
+  }
+#pragma GCC unroll 2
+  for (ptrdiff_t k = 0; k < depth; ++k, w += w_pitch, kept += V * VL)
+    FN(fc_panel_step)(M, V, 1, w, x_m, off[k], kept, acc);
+  __asm__("" : "+r"(y));
+#pragma GCC unroll 6
+  for (int m = 0; m < M; ++m, y += y_pitch)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) store(y + v * VL, acc[m][v]);
+}
+#endif

@@ -341,8 +341,10 @@ def tables(runs):
     parts = [table(first)]
     parts += [cold_table(run["cold_start"]) for run in runs if run.get("cold_start")][:1]
     for run in others:
-        threads = run["machine"]["threads"]
+        threads, isa = run["machine"]["threads"], run["machine"]["isa"]
         title = f"The same with {threads} thread{'s' if threads != 1 else ''}"
+        if isa != first["machine"]["isa"]:
+            title += f", {isa}"
         parts.append(f"<details>\n<summary>{title}</summary>\n\n{table(run)}\n\n</details>")
     return "\n\n".join(parts)
 

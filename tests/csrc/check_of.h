@@ -93,10 +93,22 @@ static void OF(check_panel)(const char *isa, const OF(fc_kernels) * f) {
             if (!adds) *sum = start[i * start_pitch + j];
             for (ptrdiff_t k = 0; k < depth; ++k) *sum += x[at[i] + off[k]] * w[k * w_pitch + j];
           }
+        T *again = OF(copy)(y, n_y), *kept = OF(integers)(depth * width);
         f->panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, adds ? y : start,
                                adds ? y_pitch : start_pitch, y, y_pitch, (const char *)w,
                                between(0, 3));
         OF(same)(isa, "panel", y, wanted, n_y);
+        if (f->panel_keep && m == FC_PANEL_M && v == f->panel_v) {
+          T *rows = OF(copy)(kept, depth * width);
+          for (ptrdiff_t k = 0; k < depth; ++k)
+            for (int j = 0; j < width; ++j) rows[k * width + j] = w[k * w_pitch + j];
+          f->panel_keep(depth, w, w_pitch, x, off, at, adds ? again : start,
+                        adds ? y_pitch : start_pitch, again, y_pitch, kept);
+          OF(same)(isa, "panel that keeps", again, wanted, n_y);
+          OF(same)(isa, "what a panel keeps", kept, rows, depth * width);
+          leave(rows);
+        }
+        leave(again), leave(kept);
         leave(off), leave(at), leave(x), leave(w), leave(start), leave(y), leave(wanted);
       }
 }

@@ -226,6 +226,16 @@ cdef inline void panel(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t de
                                     next, lines)
 
 
+cdef inline void panel_keep(const fc_isa* isa, ptrdiff_t depth, const real* w, ptrdiff_t w_pitch,
+                            const real* x, const int32_t* off, const int32_t* at,
+                            const real* start, ptrdiff_t start_pitch, real* y, ptrdiff_t y_pitch,
+                            real* kept) noexcept nogil:
+    if real is float:
+        isa.f32.panel_keep(depth, w, w_pitch, x, off, at, start, start_pitch, y, y_pitch, kept)
+    else:
+        isa.f64.panel_keep(depth, w, w_pitch, x, off, at, start, start_pitch, y, y_pitch, kept)
+
+
 cdef inline void dot(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t rows, ptrdiff_t n,
                      const real* a, ptrdiff_t a_row, ptrdiff_t a_pitch, const real* b,
                      ptrdiff_t b_row, const int32_t* at, ptrdiff_t b_step,
@@ -494,6 +504,7 @@ cdef struct Plan:
                                         # and those of them whose weights stay in L2
     ptrdiff_t rest                      # pixels of a filter that wait in scratch
     ptrdiff_t steps                     # of the sums of a group of pixels, at a time
+    bint keeps                          # a group's first tile brings its patches together
     bint turned                         # weights are brought into [filter][tap][channel]
     ptrdiff_t pb, n_pb, qb, n_qb        # rows (PATCHES: pixels) and columns of a block
     Side row_side, col_side

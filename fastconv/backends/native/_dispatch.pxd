@@ -73,6 +73,9 @@ cdef extern from "fastconv.h" nogil:
         fc_tile_f32[8][4] tile
         int panel_v
         fc_panel_f32[6][4] panel
+        void (*panel_keep)(ptrdiff_t, const float*, ptrdiff_t, const float*, const int32_t*,
+                           const int32_t*, const float*, ptrdiff_t, float*, ptrdiff_t,
+                           float*) noexcept nogil
         int dot_m
         int[7] dot_v
         fc_dot_f32[6][5] dot
@@ -153,6 +156,9 @@ cdef extern from "fastconv.h" nogil:
         fc_tile_f64[8][4] tile
         int panel_v
         fc_panel_f64[6][4] panel
+        void (*panel_keep)(ptrdiff_t, const double*, ptrdiff_t, const double*, const int32_t*,
+                           const int32_t*, const double*, ptrdiff_t, double*, ptrdiff_t,
+                           double*) noexcept nogil
         int dot_m
         int[7] dot_v
         fc_dot_f64[6][5] dot

@@ -6,6 +6,10 @@
 # sums go straight into the output; those of a last group that is not whole wait in scratch, as do all
 # where neighbouring pixels do not follow each other in the output.  This is how BLAS multiplies: Goto
 # and van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3), 2008.
+#
+# Pixels of a 1x1 kernel lie in the planes as a tile wants them, only too far from each other.  Where
+# vectors are long the first tile of a group reads them there and puts them together for the others; these
+# fetch the next group's meanwhile.
 
 cdef extern from *:
     """
@@ -42,10 +46,11 @@ cdef extern from *:
 cdef enum:
     PATCH_PIXELS = 512      # of a block, at most
     TURNED_SLOTS = 1024     # weights of a filter that are turned at a time
+    KEEP_GROUPS = 8         # of pixels of a plane from which on the first tile reads them there
     PLANES_AHEAD = 8        # whose pixels are fetched: each lies in other pages than the one before
 
 cdef ptrdiff_t patch_bytes = fc_second_level() // 8     # patches of a block; weights that they meet
-cdef ptrdiff_t patch_step_bytes = fc_first_level() // 2 # patches of some steps of a group
+cdef ptrdiff_t patch_step_bytes = fc_first_level() * 3 // 4     # patches of some steps of a group
 
 
 cdef ptrdiff_t share_groups(ptrdiff_t groups, ptrdiff_t most, ptrdiff_t planes,
@@ -88,8 +93,10 @@ cdef void cut_patches(Plan* plan, const fc_isa* isa, size_t item_size, int threa
     plan.n_kb = ceil_div(plan.co, plan.filters)
     # a filter's weights lie beside each other but in the gradient with respect to the input
     plan.turned = plan.w_c > plan.w_m
+    plan.keeps = plan.direct and flat >= KEEP_GROUPS * width and is_long_row(plan) and (
+        isa.f32.panel_keep != NULL if item_size == 4 else isa.f64.panel_keep != NULL)
     classify_columns(plan)
-    plan.x_size = rounded(plan.pb * depth * item)
+    plan.x_size = rounded((2 * width if plan.keeps else plan.pb) * depth * item)
     plan.y_size = rounded(plan.filters * plan.rest * item)
     plan.at_size = rounded(FC_PANEL_M * sizeof(int32_t))
     plan.scratch = plan.x_size + plan.y_size + plan.at_size + rounded(plan.pb * item)
@@ -208,6 +215,8 @@ cdef void patches_block(const fc_isa* isa, const Plan* plan, const real* x, cons
     cdef ptrdiff_t ci, c0, channels
     cdef const real* bias = <const real*>tables.bias + group * plan.co * width
     cdef const real* w = <const real*>tables.w + group * plan.w_group
+    cdef const real* from_x
+    cdef const real* after
     # place of filter 0 in the array, and of its sums in scratch
     cdef real* to = out + place_of(plan, image, group * plan.co, 0, 0)
     cdef real* rest = ys - k0 * plan.rest
@@ -216,12 +225,21 @@ cdef void patches_block(const fc_isa* isa, const Plan* plan, const real* x, cons
     for ci in range(plan.n_cb):
         c0 = ci * plan.cb
         channels = imin(plan.cb, plan.ci - c0)
-        stage_patches(isa, plan, x + image * plan.xn + (group * plan.ci + c0) * plan.xc, channels,
-                      i0, n, run, xs)
+        from_x = x + image * plan.xn + (group * plan.ci + c0) * plan.xc
+        after = NULL
+        if not plan.keeps:
+            stage_patches(isa, plan, from_x, channels, i0, n, run, xs)
+        else:   # of the last group, if it is not whole; behind the one kept
+            stage_patches(isa, plan, from_x, channels, i0 + done, n - done, run,
+                          xs + channels * width)
+            if ci < plan.n_cb - 1:
+                after = from_x + channels * plan.xc + i0
+            elif i0 + n < plan.col.n_out:
+                after = from_x - c0 * plan.xc + i0 + n
         end = k0
         while end < k1:
             k, end = end, imin(end + plan.near, k1)
-            patch_tiles(isa, plan, k, end, n, n_direct, channels * plan.taps,
+            patch_tiles(isa, plan, k, end, n, n_direct, channels * plan.taps, from_x + i0, after,
                         w + c0 * (1 if plan.turned else plan.w_c),
                         tables.off if channels == plan.cb else tables.off_last, at, xs,
                         bias if ci == 0 else NULL, to + i0, rest)
@@ -234,36 +252,71 @@ cdef void patches_block(const fc_isa* isa, const Plan* plan, const real* x, cons
                                  to + m * plan.oc)
 
 
+cdef inline void fetch_planes(const Plan* plan, const real* x, ptrdiff_t begin, ptrdiff_t end,
+                              ptrdiff_t n) noexcept nogil:
+    """The lines of n pixels of these planes, but for the first: the group before reads that."""
+    cdef ptrdiff_t c
+    for c in range(begin, end):
+        fc_fetch(<const char*>(x + c * plan.xc) + CACHE_LINE - sizeof(real), n * sizeof(real))
+
+
 cdef void patch_tiles(const fc_isa* isa, const Plan* plan, ptrdiff_t begin, ptrdiff_t end,
-                      ptrdiff_t n, ptrdiff_t n_direct, ptrdiff_t depth, const real* w,
-                      const int32_t* off, const int32_t* at, const real* xs, const real* bias,
-                      real* to, real* rest) noexcept nogil:
+                      ptrdiff_t n, ptrdiff_t n_direct, ptrdiff_t depth, const real* x,
+                      const real* after, const real* w, const int32_t* off, const int32_t* at,
+                      real* xs, const real* bias, real* to, real* rest) noexcept nogil:
     """The register tiles of the filters from `begin` to `end` and a block's groups: of these the first
-    n_direct into the output, the others into scratch. `w`, `bias`, `to` and `rest` begin with filter 0."""
+    n_direct into the output, the others into scratch. `w`, `bias`, `to` and `rest` begin with filter 0;
+    where the plan keeps, x is the first channel's first pixel and `after` what is read next."""
     cdef ptrdiff_t width = plan.group_v * plan.lanes, steps = block_of(depth, plan.steps)
-    cdef ptrdiff_t tiles = ceil_div(end - begin, FC_PANEL_M), each = (end - begin) // tiles
-    cdef ptrdiff_t taller = (end - begin) % tiles   # of the tiles: nearly equal heights
-    cdef ptrdiff_t g, v, k, m, i, height, pitch = plan.oc, start_pitch
+    cdef ptrdiff_t first = 0, tiles, each, taller   # heights: a first tile's, then nearly equal ones
+    cdef ptrdiff_t g, v, k, m, i, height, pitch = plan.oc, start_pitch, here, row, ahead
     cdef const real* start
+    cdef const real* group = xs
+    cdef const real* following
     cdef real* y = to
+    cdef bint keeps
+    if plan.keeps and end - begin > FC_PANEL_M:
+        first = FC_PANEL_M
+    tiles = ceil_div(end - begin - first, FC_PANEL_M)
+    each, taller = (end - begin - first) // tiles, (end - begin - first) % tiles
     for g in range(ceil_div(n, width)):
         v = ceil_div(imin(n - g * width, width), plan.lanes)
+        keeps = plan.keeps and g < n_direct
         if g == n_direct:
             y, pitch = rest, plan.rest
+            if plan.keeps:
+                group = xs + depth * width
         k = 0
         while True:
+            here = imin(steps, depth - k)
+            row, ahead = width, 0
+            if keeps:
+                group, row = x + k * plan.xc + g * width, plan.xc
+                ahead = imin(steps, depth - k - here)
+                following = group + here * plan.xc
+                if ahead == 0:
+                    following = x + (g + 1) * width if g + 1 < n_direct else after
+                    ahead = 0 if following == NULL else here
             m = begin
-            for i in range(tiles):
-                height = each + (1 if i < taller else 0)
+            for i in range(-1 if first else 0, tiles):
+                height = first if i < 0 else each + (1 if i < taller else 0)
                 start, start_pitch = <const real*>y + m * pitch, pitch
                 if bias != NULL and k == 0:
                     start, start_pitch = bias + m * width, width
-                panel(isa, height, v, imin(steps, depth - k), xs + k * width, width,
-                      w + m * filter_pitch(plan), off + k, at, start, start_pitch,
-                      y + m * pitch, pitch)
+                if i < 0 and keeps:
+                    panel_keep(isa, here, group, row, w + m * filter_pitch(plan), off + k, at,
+                               start, start_pitch, y + m * pitch, pitch, xs)
+                    group, row = xs, width
+                else:
+                    if ahead:
+                        fetch_planes(plan, following, ahead * i // tiles, ahead * (i + 1) // tiles,
+                                     width)
+                    panel(isa, height, v, here, group, row, w + m * filter_pitch(plan), off + k, at,
+                          start, start_pitch, y + m * pitch, pitch)
                 m += height
+            if not keeps:
+                group += here * width
             k += steps
             if k >= depth:
                 break
-        xs += depth * width
         y += width
