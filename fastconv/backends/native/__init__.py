@@ -374,17 +374,42 @@ def _down_rows(run, x, out):
         out[...] = result
 
 
+# --- planes with filters of their own: down the rows
+
+
+def _rows_conv2d(spec, input, weight, bias, out, activation, packed=None):
+    _down_rows(lambda x, y: _depthwise(spec, x, weight, bias, y, activation, True), input, out)
+
+
+def _rows_input(spec, grad_output, weight, out):
+    _down_rows(lambda x, y: _depthwise_input(spec, x, weight, y, True), grad_output, out)
+
+
+def _rows_cost(op):
+    def cost(spec):
+        m, lanes = _winograd.ROWS[spec.dtype.itemsize], tiles()[spec.dtype.name]["lanes"]
+        work = _winograd.work_by_rows(op, spec, lanes, _costs.plane_tap)
+        return Cost(*work, form=f"F({m}, {m}) down the rows")
+
+    return cost
+
+
+def _rows_note(spec):
+    m = _winograd.ROWS[spec.dtype.itemsize]
+    return f"works in groups of {m} rows: errors up to {_winograd.ERROR_ROWS} times a direct sum's"
+
+
+# --- 3x3 kernels: tile by tile
+
+
 def _winograd_conv2d(spec, input, weight, bias, out, activation, packed=None):
-    if _winograd.by_rows(spec):
-        _down_rows(lambda x, y: _depthwise(spec, x, weight, bias, y, activation, True), input, out)
-        return
     m = _winograd_tile("conv2d", spec)
     number = ACTIVATIONS[activation]
     _run(_conv.winograd, spec.geometry, input, weight, packed, bias, out, number, m, False)
 
 
 def _prepare_winograd(spec, settings, input, out, layout, weight, packed, activation):
-    if input.ndim != 4 or _winograd.by_rows(spec):
+    if input.ndim != 4:
         return None
     m = _winograd_tile("conv2d", spec, settings)
     how = layout == "NHWC", ACTIVATIONS[activation], m, *_in_force(settings)
@@ -392,32 +417,22 @@ def _prepare_winograd(spec, settings, input, out, layout, weight, packed, activa
 
 
 def _winograd_input(spec, grad_output, weight, out):
-    if _winograd.by_rows(spec):
-        _down_rows(lambda x, y: _depthwise_input(spec, x, weight, y, True), grad_output, out)
-        return
     m = _winograd_tile("conv2d_input", spec)
     _run(_conv.winograd, spec.geometry, grad_output, weight, None, None, out, 0, m, True)
 
 
 def _winograd_pack(spec, weight, layout):
     """The weight's transforms, for inputs of any size that get the same tile."""
-    if _winograd.by_rows(spec):
-        return None  # they take next to no time
     m = _winograd_tile("conv2d", spec)
     return _run(_conv.winograd_pack, spec.geometry, weight, m, False)
 
 
 def _winograd_packing_key(spec, layout):
-    return _isa(), None if _winograd.by_rows(spec) else _winograd_tile("conv2d", spec)
+    return _isa(), _winograd_tile("conv2d", spec)
 
 
 def _winograd_cost(op):
     def cost(spec):
-        if _winograd.by_rows(spec):
-            m = _winograd.ROWS[spec.dtype.itemsize]
-            lanes = tiles()[spec.dtype.name]["lanes"]
-            work = _winograd.work_by_rows(op, spec, lanes, _costs.plane_tap)
-            return Cost(*work, form=f"F({m}, {m}) down the rows")
         m = _winograd_tile(op, spec)
         cost = Cost(*_winograd.work(op, spec, m, tiles()[spec.dtype.name]), f"F({m}, 3)")
         if op == "conv2d":
@@ -429,21 +444,27 @@ def _winograd_cost(op):
 
 
 def _winograd_pack_cost(spec):
-    if _winograd.by_rows(spec):
-        return 0.0
     m = _winograd_tile("conv2d", spec)
     return _winograd.work("conv2d", spec, m, tiles()[spec.dtype.name])[3]
 
 
 def _winograd_note(op):
     def note(spec):
-        if _winograd.by_rows(spec):
-            m, error = _winograd.ROWS[spec.dtype.itemsize], _winograd.ERROR_ROWS
-            return f"works in groups of {m} rows: errors up to {error} times a direct sum's"
         m = _winograd_tile(op, spec)
         return f"works in tiles of {m}x{m}: errors up to {_winograd.ERROR[m]} times a direct sum's"
 
     return note
+
+
+def _either(down_rows, by_tiles):
+    """A function of a spec, or what it is, for planes, and another for 3x3 kernels."""
+
+    def chosen(spec, *arguments, **named):
+        if not _winograd.by_rows(spec):
+            return by_tiles(spec, *arguments, **named)
+        return down_rows(spec, *arguments, **named) if callable(down_rows) else down_rows
+
+    return chosen
 
 
 _WINOGRAD = (
@@ -452,23 +473,24 @@ _WINOGRAD = (
         "winograd",
         "native",
         _no_winograd("conv2d"),
-        _winograd_cost("conv2d"),
-        _winograd_conv2d,
-        _winograd_note("conv2d"),
-        _winograd_pack,
-        _winograd_pack_cost,
-        _winograd_packing_key,
+        _either(_rows_cost("conv2d"), _winograd_cost("conv2d")),
+        _either(_rows_conv2d, _winograd_conv2d),
+        _either(_rows_note, _winograd_note("conv2d")),
+        # transforms of rows of weights take next to no time
+        _either(None, _winograd_pack),
+        _either(0.0, _winograd_pack_cost),
+        _either(None, _winograd_packing_key),
         whole=False,
-        prepare=_prepare_winograd,
+        prepare=_either(None, _prepare_winograd),
     ),
     Impl(
         "conv2d_input",
         "winograd",
         "native",
         _no_winograd("conv2d_input"),
-        _winograd_cost("conv2d_input"),
-        _winograd_input,
-        _winograd_note("conv2d_input"),
+        _either(_rows_cost("conv2d_input"), _winograd_cost("conv2d_input")),
+        _either(_rows_input, _winograd_input),
+        _either(_rows_note, _winograd_note("conv2d_input")),
         whole=False,
     ),
 )
