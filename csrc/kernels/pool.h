@@ -161,9 +161,16 @@ FC_INLINE FC_T FN(fc_long_window)(const int kind, ptrdiff_t taps, const FC_T *x)
   if (s < taps)
     acc = FN(fc_join)(kind, kind == FC_SUM ? load_first(x + s, (int)(taps - s)) : load(x + taps - VL),
                       acc);
+  if (kind == FC_MAX) { /* in any order: neighbours, and theirs */
+    acc = max_nan(evens(acc, acc), odds(acc, acc));
+#pragma GCC unroll 3
+    for (int left = VL / 2; left > 1; left /= 2)
+      acc = max_nan(some_evens(acc, acc), some_odds(acc, acc));
+    return acc[0];
+  }
   FC_T all = acc[0];
 #pragma GCC unroll 16
-  for (int i = 1; i < VL; ++i) all = FN(fc_join1)(kind, acc[i], all);
+  for (int i = 1; i < VL; ++i) all += acc[i];
   return all;
 }
 
@@ -391,6 +398,16 @@ FC_INLINE void FN(fc_pool_at)(const fc_pool *g, ptrdiff_t first, ptrdiff_t last,
                               const FC_T *x, ptrdiff_t x_row, ptrdiff_t x_col, FC_T *y,
                               ptrdiff_t y_row, ptrdiff_t y_col, int64_t *at, FC_T *scratch) {
   const ptrdiff_t n = g->out_w, width = g->width;
+  if (x_col == 1 && first < last && FN(fc_is_whole)(g, x_row)) { /* the maximum, and then its place */
+    const FC_T largest = FN(fc_long_window)(FC_MAX, g->height * width, x);
+    ptrdiff_t i = 0;
+    if (largest == largest)
+      while (x[i] != largest) ++i;
+    else
+      for (i = g->height * width - 1; x[i] == x[i];) --i;
+    *y = x[i], *at = i;
+    return;
+  }
   if (x_col == 1 && y_col == 1 && FN(fc_is_2x2)(g)) {
     for (ptrdiff_t p = first; p < last; ++p)
       FN(fc_row_2x2_at)(n, x + 2 * p * x_row, x_row, width, 2 * p * width, y + p * y_row, at + p * n);
@@ -496,6 +513,11 @@ FC_KERNEL void FN(fc_avg_unpool) FC_AVG_UNPOOL_ARGS(FC_T) {
         if (both) dx_h[dx_row + w] = 0;
       }
     }
+    return;
+  }
+  if (dx_col == 1 && FN(fc_is_whole)(g, dx_row)) {
+    const FC_T v = scale != 0 ? *y * scale : *y / (row_div[0] * col_div[0]);
+    FN(fc_fill)((last - first) * width, v, dx + first * width);
     return;
   }
   /* For each row: what all windows over it give, by window column (zero-padded), then by pixel. */
