@@ -50,6 +50,26 @@ def test_against_the_reference(dtype, pool, case, isa, rng):
         np.testing.assert_allclose(y, wanted, rtol=1e-6)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("pool", ["max", "min"])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_places_are_the_reference_s(dtype, pool, case, isa, rng):
+    """The first of equal ones, the last NaN; infinite everywhere, zeros of both signs."""
+    shape, window, stride = CASES[case]
+    x = rng.integers(-3, 4, shape).astype(dtype)
+    x[rng.random(shape) < 0.02] = np.nan
+    x[-1, -1] = -np.inf if pool == "max" else np.inf
+    x[0, 0] = rng.choice([0.0, -0.0], shape[2:])
+    wanted = POOLS[pool](x, window, stride, return_indices=True, backend="reference")
+    with fc.using(isa=isa, backend="native"):
+        for given in (x, np.ascontiguousarray(x[:, :, :, ::-1])[:, :, :, ::-1]):
+            y, places = POOLS[pool](given, window, stride, return_indices=True)
+            np.testing.assert_array_equal(y, wanted[0])
+            np.testing.assert_array_equal(np.signbit(y), np.signbit(wanted[0]))
+            np.testing.assert_array_equal(places, wanted[1])
+
+
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("pool", POOLS)
 def test_bits_depend_neither_on_strides_nor_on_the_batch(pool, case, rng):

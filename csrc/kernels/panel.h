@@ -87,8 +87,8 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, ptrdiff_t depth, const FC_
  *
  *   kept[k][v][l] = w[k][v][l]     [depth] rows of V vectors
  *
- * Its products leave time for that; a copy beforehand would be waited for.  Only where a row is several
- * cache lines: rows far apart cost as much, each, as a line or two of a copy.
+ * Its products leave time for that; a copy beforehand would be waited for.  Of rows far apart each costs
+ * about as much as two lines copied, so that rows of one line or two are better copied.
  */
 FC_ALIGNED void FN(fc_panel_keep) FC_PANEL_KEEP_ARGS(FC_T) {
   enum { M = FC_PANEL_M, V = FC_ISA_PANEL_V };

@@ -178,7 +178,7 @@ FC_INLINE int FN(fc_is_long)(const fc_pool *g) {
   return g->stride_w > 2 && g->dilation_w == 1 && g->kernel_w >= VL;
 }
 
-/* One window over all of a packed plane, whose pixels are then joined in their order. */
+/* One window over all of a packed plane, which then is one row; lanes of a sum are added in their order. */
 FC_INLINE int FN(fc_is_whole)(const fc_pool *g, ptrdiff_t x_row) {
   const ptrdiff_t pixels = g->height * g->width;
   return g->out_h == 1 && g->out_w == 1 && g->kernel_h == g->height && g->kernel_w == g->width &&
@@ -516,7 +516,7 @@ FC_KERNEL void FN(fc_avg_unpool) FC_AVG_UNPOOL_ARGS(FC_T) {
     return;
   }
   if (dx_col == 1 && FN(fc_is_whole)(g, dx_row)) {
-    const FC_T v = scale != 0 ? *y * scale : *y / (row_div[0] * col_div[0]);
+    const FC_T v = 0 + (scale != 0 ? *y * scale : *y / (row_div[0] * col_div[0])); /* no -0, as below */
     FN(fc_fill)((last - first) * width, v, dx + first * width);
     return;
   }

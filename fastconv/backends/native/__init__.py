@@ -457,7 +457,7 @@ def _winograd_note(op):
 
 
 def _either(down_rows, by_tiles):
-    """A function of a spec, or what it is, for planes, and another for 3x3 kernels."""
+    """A function of a spec for planes, which may be a constant, or another for 3x3 kernels."""
 
     def chosen(spec, *arguments, **named):
         if not _winograd.by_rows(spec):

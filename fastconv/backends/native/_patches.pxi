@@ -229,7 +229,7 @@ cdef void patches_block(const fc_isa* isa, const Plan* plan, const real* x, cons
         after = NULL
         if not plan.keeps:
             stage_patches(isa, plan, from_x, channels, i0, n, run, xs)
-        else:   # of the last group, if it is not whole; behind the one kept
+        else:   # the last group, if it is not whole; behind the one kept
             stage_patches(isa, plan, from_x, channels, i0 + done, n - done, run,
                           xs + channels * width)
             if ci < plan.n_cb - 1:
@@ -239,7 +239,8 @@ cdef void patches_block(const fc_isa* isa, const Plan* plan, const real* x, cons
         end = k0
         while end < k1:
             k, end = end, imin(end + plan.near, k1)
-            patch_tiles(isa, plan, k, end, n, n_direct, channels * plan.taps, from_x + i0, after,
+            patch_tiles(isa, plan, k, end, n, n_direct, channels * plan.taps, from_x + i0,
+                        after if end == k1 else NULL,
                         w + c0 * (1 if plan.turned else plan.w_c),
                         tables.off if channels == plan.cb else tables.off_last, at, xs,
                         bias if ci == 0 else NULL, to + i0, rest)
@@ -254,7 +255,7 @@ cdef void patches_block(const fc_isa* isa, const Plan* plan, const real* x, cons
 
 cdef inline void fetch_planes(const Plan* plan, const real* x, ptrdiff_t begin, ptrdiff_t end,
                               ptrdiff_t n) noexcept nogil:
-    """The lines of n pixels of these planes, but for the first: the group before reads that."""
+    """The lines that n pixels of these planes end in; the one before is the last group's, too."""
     cdef ptrdiff_t c
     for c in range(begin, end):
         fc_fetch(<const char*>(x + c * plan.xc) + CACHE_LINE - sizeof(real), n * sizeof(real))
@@ -275,7 +276,7 @@ cdef void patch_tiles(const fc_isa* isa, const Plan* plan, ptrdiff_t begin, ptrd
     cdef const real* following
     cdef real* y = to
     cdef bint keeps
-    if plan.keeps and end - begin > FC_PANEL_M:
+    if plan.keeps and end - begin >= 2 * FC_PANEL_M:
         first = FC_PANEL_M
     tiles = ceil_div(end - begin - first, FC_PANEL_M)
     each, taller = (end - begin - first) // tiles, (end - begin - first) % tiles
