@@ -477,9 +477,9 @@ def test_packed_tiles_serve_any_size_of_the_input(rng, method, dtype):
                 x = draw(rng, 1, 3, side, side, dtype=dtype)
                 found = fc.conv2d(x, packed, padding=2, method=method)
                 check_same(found, fc.conv2d(x, w, padding=2, method=method))
-    # patches meet the weights as they lie
+    # patches meet the weights as they lie; direct has pixels or images in the lanes
     assert (packed.nbytes > w.nbytes) == (method == "direct")
-    assert len(packed._buffers) <= 2 * len(isas)
+    assert len(packed._buffers) <= len(isas) * (2 if method == "direct" else 1)
 
 
 def test_nothing_is_read_where_arrays_are_not_as_they_were(rng):

@@ -310,7 +310,7 @@ def test_auto_takes_it_for_large_filters_of_large_planes():
     assert chosen((1, 1, 1080, 1920), (1, 1, 5, 5), padding=2) == "depthwise"
     assert chosen((1, 64, 7, 7), (64, 1, 7, 7), padding=3, groups=64) == "depthwise"
     with fc.using(winograd="never"):
-        assert chosen((1, 1, 1080, 1920), (1, 1, 15, 15), padding=7) != "winograd"
+        assert chosen((1, 1, 1080, 1920), (1, 1, 15, 15), padding=7) in ("depthwise", "fft")
     found = fc.explain("conv2d", (1, 1, 200, 200), (1, 1, 9, 9), method="winograd", dtype="f4")
     assert "works in groups of 3 rows: errors up to 4 times a direct sum's" in str(found)
 

@@ -32,10 +32,11 @@ FC_INLINE void FN(fc_panel_step)(const int M, const int V, const int keeps, cons
   }
 }
 
-FC_INLINE void FN(fc_panel)(const int M, const int V, ptrdiff_t depth, const FC_T *restrict w,
-                            ptrdiff_t w_pitch, const FC_T *restrict x, const int32_t *restrict off,
-                            const int32_t *restrict at, const FC_T *start, ptrdiff_t start_pitch,
-                            FC_T *y, ptrdiff_t y_pitch, const char *next, ptrdiff_t lines) {
+FC_INLINE void FN(fc_panel)(const int M, const int V, const int keeps, ptrdiff_t depth,
+                            const FC_T *restrict w, ptrdiff_t w_pitch, const FC_T *restrict x,
+                            const int32_t *restrict off, const int32_t *restrict at,
+                            const FC_T *start, ptrdiff_t start_pitch, FC_T *y, ptrdiff_t y_pitch,
+                            const char *next, ptrdiff_t lines, FC_T *restrict kept) {
   vec acc[FC_PANEL_M][FC_PANEL_V];
   const FC_T *x_m[FC_PANEL_M];
 #pragma GCC unroll 6
@@ -49,8 +50,10 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, ptrdiff_t depth, const FC_
   }
 
   if (M * V < FC_ISA_MANY) {
-    for (ptrdiff_t k = 0; k < depth; ++k, w += w_pitch)
-      FN(fc_panel_step)(M, V, 0, w, x_m, off[k], NULL, acc);
+    for (ptrdiff_t k = 0; k < depth; ++k, w += w_pitch) {
+      FN(fc_panel_step)(M, V, keeps, w, x_m, off[k], kept, acc);
+      if (keeps) kept += V * VL;
+    }
   } else {
     ptrdiff_t here;
     do {
@@ -61,8 +64,10 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, ptrdiff_t depth, const FC_
       }
       /* two threads of a core share its decoder: what the loop itself executes costs sums */
 #pragma GCC unroll 4
-      for (ptrdiff_t k = 0; k < here; ++k, w += w_pitch)
-        FN(fc_panel_step)(M, V, 0, w, x_m, off[k], NULL, acc);
+      for (ptrdiff_t k = 0; k < here; ++k, w += w_pitch) {
+        FN(fc_panel_step)(M, V, keeps, w, x_m, off[k], kept, acc);
+        if (keeps) kept += V * VL;
+      }
       off += here;
       depth -= here;
     } while (depth > 0);
@@ -77,8 +82,8 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, ptrdiff_t depth, const FC_
 
 #define FC_PANEL_OF(M, V)                                                                        \
   FC_ALIGNED void FC_CAT(FN(fc_panel), _, M, x, V) FC_PANEL_ARGS(FC_T) {                         \
-    FN(fc_panel)(M, V, depth, w, w_pitch, x, off, at, start, start_pitch, y, y_pitch, next,     \
-                 lines);                                                                        \
+    FN(fc_panel)(M, V, 0, depth, w, w_pitch, x, off, at, start, start_pitch, y, y_pitch, next,  \
+                 lines, NULL);                                                                  \
   }
 #define FC_PANEL(M, V) FC_CAT(FN(fc_panel), _, M, x, V)
 
@@ -91,23 +96,7 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, ptrdiff_t depth, const FC_
  * about as much as two lines copied, so that rows of one line or two are better copied.
  */
 FC_ALIGNED void FN(fc_panel_keep) FC_PANEL_KEEP_ARGS(FC_T) {
-  enum { M = FC_PANEL_M, V = FC_ISA_PANEL_V };
-  vec acc[M][FC_PANEL_V];
-  const FC_T *x_m[M];
-#pragma GCC unroll 6
-  for (int m = 0; m < M; ++m, start += start_pitch) {
-#pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) acc[m][v] = load(start + v * VL);
-    x_m[m] = x + at[m];
-    __asm__("" : "+r"(x_m[m]));
-  }
-#pragma GCC unroll 2
-  for (ptrdiff_t k = 0; k < depth; ++k, w += w_pitch, kept += V * VL)
-    FN(fc_panel_step)(M, V, 1, w, x_m, off[k], kept, acc);
-  __asm__("" : "+r"(y));
-#pragma GCC unroll 6
-  for (int m = 0; m < M; ++m, y += y_pitch)
-#pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) store(y + v * VL, acc[m][v]);
+  FN(fc_panel)(FC_PANEL_M, FC_ISA_PANEL_V, 1, depth, w, w_pitch, x, off, at, start, start_pitch, y,
+               y_pitch, NULL, 0, kept);
 }
 #endif
