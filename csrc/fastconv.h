@@ -223,6 +223,7 @@ typedef struct {
   int (*runs)(void); /* can this CPU run it? */
   const fc_kernels_f32 *f32;
   const fc_kernels_f64 *f64;
+  int (*halves)(void); /* do its vectors go through this CPU in halves? NULL: they do not */
 } fc_isa;
 
 /* All ISAs of this build, best first, ended by NULL; the last one runs everywhere. */

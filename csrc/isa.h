@@ -6,6 +6,7 @@
 
 #if defined(__x86_64__) || defined(__i386__)
 #define FC_X86 1
+#include <cpuid.h>
 #include <immintrin.h>
 #else
 #define FC_X86 0

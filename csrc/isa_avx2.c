@@ -34,5 +34,5 @@
 /* outside the target region: it runs on CPUs that lack the ISA */
 static int runs(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
-const fc_isa fc_isa_avx2 = {"avx2", runs, &fc_table_f32_avx2, &fc_table_f64_avx2};
+const fc_isa fc_isa_avx2 = {"avx2", runs, &fc_table_f32_avx2, &fc_table_f64_avx2, NULL};
 #endif

@@ -44,5 +44,11 @@ static int runs(void) {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 
-const fc_isa fc_isa_avx512 = {"avx512", runs, &fc_table_f32_avx512, &fc_table_f64_avx512};
+/* Zen 4 has units of 32 bytes: CPUID 8000001A, bit 3 of EAX, "FP512"; other makers lack the leaf */
+static int halves(void) {
+  unsigned a = 0, b, c, d;
+  return __get_cpuid(0x8000001A, &a, &b, &c, &d) && !(a & 8);
+}
+
+const fc_isa fc_isa_avx512 = {"avx512", runs, &fc_table_f32_avx512, &fc_table_f64_avx512, halves};
 #endif

@@ -22,5 +22,5 @@
 #include "kernels/all.h"
 
 static int runs(void) { return 1; }
-const fc_isa fc_isa_neon = {"neon", runs, &fc_table_f32_neon, &fc_table_f64_neon};
+const fc_isa fc_isa_neon = {"neon", runs, &fc_table_f32_neon, &fc_table_f64_neon, NULL};
 #endif

@@ -21,4 +21,4 @@
 #include "kernels/all.h"
 
 static int runs(void) { return 1; }
-const fc_isa fc_isa_portable = {"portable", runs, &fc_table_f32_portable, &fc_table_f64_portable};
+const fc_isa fc_isa_portable = {"portable", runs, &fc_table_f32_portable, &fc_table_f64_portable, NULL};

@@ -67,7 +67,8 @@ def tiles(isa=None):
     Returns
     -------
     dict
-        For "float32" and "float64": lanes of a vector, rows `m` (output channels) and vectors `v`
+        For "float32" and "float64": lanes of a vector, and how many of them this CPU's units take
+        at once (`path`); rows `m` (output channels) and vectors `v`
         (output pixels) of the register tile with pixels in the lanes; `panel_v` vectors of the one
         with filters there; rows and vectors of that of inner products, `dot_m` and `dot_v`.
 
@@ -387,8 +388,8 @@ def _rows_input(spec, grad_output, weight, out):
 
 def _rows_cost(op):
     def cost(spec):
-        m, lanes = _winograd.ROWS[spec.dtype.itemsize], tiles()[spec.dtype.name]["lanes"]
-        work = _winograd.work_by_rows(op, spec, lanes, _costs.plane_tap)
+        m, tile = _winograd.ROWS[spec.dtype.itemsize], tiles()[spec.dtype.name]
+        work = _winograd.work_by_rows(op, spec, tile, _costs.plane_tap)
         return Cost(*work, form=f"F({m}, {m}) down the rows")
 
     return cost

@@ -69,11 +69,14 @@ PLANE_ROW = 60.0
 FFT_STEP, FFT_PRODUCT, FFT_CALL = 0.72, 1.2, 300_000
 
 
-def _tile(lanes, rows, vectors, depth):
+def _tile(tile, rows, vectors, depth):
     """Multiplications and additions in a cycle of a register tile of rows x vectors."""
+    passes = tile["lanes"] / tile["path"]
     products, depth = rows * vectors, max(1, min(depth, DEPTH))
-    cycles = max(products / FMA_PER_CYCLE, (rows + vectors) / LOADS_PER_CYCLE, FMA_LATENCY)
-    return 2 * lanes * products * depth / (cycles * depth + CALL + 1.5 * products)
+    loads = rows + vectors * passes
+    cycles = max(products * passes / FMA_PER_CYCLE, loads / LOADS_PER_CYCLE, FMA_LATENCY)
+    each = cycles * depth + CALL + 1.5 * products * passes
+    return 2 * tile["lanes"] * products * depth / each
 
 
 def _is_plain(spec):
@@ -87,6 +90,7 @@ class _Job:
     def __init__(self, op, spec, tile):
         self.op, self.spec, self.tile = op, spec, tile
         self.lanes, groups = tile["lanes"], spec.groups
+        self.path = tile["path"]  # so many elements in a vector's cycle
         self.C, self.K = spec.C // groups, spec.K // groups
         self.rows, self.cols = spec.P, spec.Q
         if op == "conv2d_input":
@@ -137,20 +141,20 @@ class _Job:
             share += ROW_END * lanes / row if row % lanes else 0
             moved = self.staging * self.read * ceil(self.K / 32) + READ * self.made
             rate = self.of_dots(rows, row, ceil(row / lanes), row % lanes)
-            return Cost(self.flops * share, rate, moved / lanes)
+            return Cost(self.flops * share, rate, moved / self.path)
         # whole rows, summed at once, go straight into the output
         whole = (self.pixels() if _is_plain(spec) else self.cols) >= lanes
         whole = whole and (self.op == "conv2d" or spec.stride[1] == 1)
         apart = _is_plain(spec) and self.C > PAGES
         write = WRITE_APART if apart else WRITE
         made = self.made * (write if whole and self.depth <= DEPTH else STAGE)
-        moved = (self.staging * self.read + made) / lanes
+        moved = (self.staging * self.read + made) / self.path
         reached = ROWS
         if apart:
             image = self.read // max(spec.N, 1) * spec.dtype.itemsize
-            wide = lanes * spec.dtype.itemsize == 64
+            wide = self.path * spec.dtype.itemsize == 64
             reached = ROWS_APART_WIDE if wide and image <= WIDE_BYTES else ROWS_APART
-        rate = reached * _tile(lanes, height, vectors, self.depth)
+        rate = reached * _tile(tile, height, vectors, self.depth)
         return Cost(self.flops * share * self.inside, rate, moved)
 
     def of_dots(self, rows, row, vectors, tail=0):
@@ -161,7 +165,7 @@ class _Job:
         height = ceil(self.K / max(1, ceil(self.K / most)))
         wide = ceil(self.depth / max(1, ceil(self.depth / wide)))
         run = RUN_BYTES // max(1, self.spec.dtype.itemsize * self.tile["dot_m"] * row)
-        return DOT * _tile(self.lanes, height, wide, max(1, min(rows, run)) * vectors)
+        return DOT * _tile(self.tile, height, wide, max(1, min(rows, run)) * vectors)
 
     def of_lanes(self):
         """Images in the lanes."""
@@ -173,7 +177,7 @@ class _Job:
         if self.op == "conv2d_weight":
             moved += TRANSPOSE * share * self.read * (ceil(self.K / 32) - 1)
             return Cost(self.flops * share, self.of_dots(spec.P, spec.Q * lanes, spec.Q), moved)
-        rate = LANES * _tile(lanes, height, max(1, min(tile["v"], spec.Q)), self.depth)
+        rate = LANES * _tile(tile, height, max(1, min(tile["v"], spec.Q)), self.depth)
         return Cost(self.flops * share * self.inside, rate, moved)
 
     def of_patches(self):
@@ -184,22 +188,22 @@ class _Job:
         each = PATCH * vectors + PATCH_ROW * spec.P
         if _is_plain(spec) and self.op != "conv2d_weight":
             each = STAGE_FAR * vectors
-        staged = spec.N * spec.groups * self.depth * each
+        staged = spec.N * spec.groups * self.depth * each * lanes / self.path
         if self.op == "conv2d_weight":
             # patches of each block of filters; grad_output's plane is one row
             row = max(1, min(flat, DEPTH))
             share = 1 + (ROW_END * lanes / row if row % lanes else 0)
-            moved = staged * ceil(self.K / 32) + READ * self.made / lanes
+            moved = staged * ceil(self.K / 32) + READ * self.made / self.path
             return Cost(self.flops * share, self.of_dots(1, row, ceil(row / lanes)), moved)
         # groups of as many vectors as a tile is wide, and one of the rest
         wide = tile["panel_v"]
         groups = [wide] * (vectors // wide) + [vectors % wide] * (vectors % wide > 0)
         height = self.K / ceil(self.K / 6)
-        times = [v / _tile(lanes, height, v, self.depth) for v in groups[-2:]]
+        times = [v / _tile(tile, height, v, self.depth) for v in groups[-2:]]
         taken = times[0] * (len(groups) - 1) + times[-1]
         flops = self.flops * vectors * lanes / max(flat, 1)
         rate = PATCHES * vectors / taken
-        moved = staged + WRITE_APART * self.made / lanes + WEIGHT_FAR * spec.K * self.depth
+        moved = staged + WRITE_APART * self.made / self.path + WEIGHT_FAR * spec.K * self.depth
         if self.op == "conv2d_input":
             moved += PACK_AT_ONCE * self.K * spec.groups * self.depth  # turned
         return Cost(flops, rate, moved)
@@ -210,11 +214,11 @@ class _Job:
         vectors = ceil(self.C / lanes)
         pixels = spec.N * spec.P * spec.Q
         rate = POINTS * _tile(
-            lanes, self.K / ceil(self.K / 6), min(vectors, self.tile["panel_v"]), pixels
+            self.tile, self.K / ceil(self.K / 6), min(vectors, self.tile["panel_v"]), pixels
         )
         moved = TRANSPOSE * pixels * spec.C
         if not _is_plain(spec):
-            moved += self.staging * pixels * spec.C / lanes
+            moved += self.staging * pixels * spec.C / self.path
         return Cost(self.flops * vectors * lanes / self.C, rate, moved)
 
     def spreads(self):
@@ -240,8 +244,8 @@ class _Job:
         row = max(1, spec.P * spec.Q if _is_plain(spec) else spec.Q)
         wide = min(vectors, self.tile["panel_v"])
         share = PANELS_IN_ORDER if (spec.R, spec.S) == (1, 1) else PANELS
-        rate = share * _tile(lanes, row / ceil(row / 6), wide, self.C)
-        moved = STAGE_FAR * self.read / lanes + EMIT_IN_ORDER * self.made
+        rate = share * _tile(self.tile, row / ceil(row / 6), wide, self.C)
+        moved = STAGE_FAR * self.read / self.path + EMIT_IN_ORDER * self.made
         weights = vectors * lanes * spec.groups * self.depth
         return Cost(self.flops * vectors * lanes / self.K, rate, moved, PACK_AT_ONCE * weights)
 
@@ -259,22 +263,22 @@ class _Job:
             rows = 6 if self.C >= 6 or spec.R * spec.S > 1 else self.C
             # each block of filters stages the input, each block of channels transposes the rest
             blocks = ceil(vectors * lanes / 64), ceil(self.depth * 64 / 65536)
-            moved = self.staging * self.read * blocks[0] / lanes
+            moved = self.staging * self.read * blocks[0] / self.path
             moved += TRANSPOSE * (spec.N * spec.K * spec.P * spec.Q * blocks[1])
             moved += TRANSPOSE * spec.K * self.depth
-            rate = PANELS_WEIGHT * _tile(lanes, rows, wide, spec.P * spec.Q)
+            rate = PANELS_WEIGHT * _tile(self.tile, rows, wide, spec.P * spec.Q)
             return Cost(flops * self.inside, rate, moved)
         in_order = _is_plain(spec)
         moved = (EMIT_POINTS if in_order else EMIT) * self.made
         staging = STAGE_FAR if in_order else self.staging
-        moved += staging * self.read * max(1, vectors // 16) / lanes
+        moved += staging * self.read * max(1, vectors // 16) / self.path
         count = max(1, self.rows * self.cols)
         rows = count / ceil(count / 6)
         packing = vectors * lanes * spec.groups * self.depth
         at_once = PACK_POINTS if in_order else PACK_AT_ONCE
         packing *= at_once if spec.N == 1 and count <= 784 else PACK
         share = PANELS_IN_ORDER if in_order else PANELS
-        rate = share * _tile(lanes, rows, wide, self.depth)
+        rate = share * _tile(self.tile, rows, wide, self.depth)
         return Cost(flops * self.inside, rate, moved, packing)
 
 
@@ -330,7 +334,7 @@ def depthwise(op):
     """The cost function of the method "depthwise"."""
 
     def cost(spec):
-        lanes = _tiles(spec)["lanes"]
+        lanes, path = _tiles(spec)["lanes"], _tiles(spec)["path"]
         channels, rows, cols, taps = spec.K, spec.P, spec.Q, spec.R * spec.S
         staged = STAGE * prod(spec.stride) * spec.C / spec.K
         if op == "conv2d_input":
@@ -341,7 +345,8 @@ def depthwise(op):
         vectors = spec.N * channels * rows * ceil(cols / lanes)
         further = PLANE_ROW * spec.N * rows * (spec.K - spec.C)
         flops = 2 * lanes * vectors * taps
-        return Cost(flops, 2 * lanes / plane_tap(cols, lanes), vectors * staged + further)
+        moved = vectors * staged * lanes / path + further
+        return Cost(flops, 2 * path / plane_tap(cols, lanes), moved)
 
     return cost
 

@@ -230,6 +230,7 @@ cdef extern from "fastconv.h" nogil:
         int (*runs)() noexcept nogil
         const fc_kernels_f32* f32
         const fc_kernels_f64* f64
+        int (*halves)() noexcept nogil
 
 # The kernels of the ISA with this index in isa_names().
 cdef const fc_isa* isa_table(int index) noexcept nogil

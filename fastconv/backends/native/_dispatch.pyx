@@ -75,15 +75,17 @@ def available_isas():
 
 
 def tiles(int index):
-    """Tile sizes of the ISA with this index in `isa_names()`, by element type."""
+    """Vectors and tile sizes of the ISA with this index in `isa_names()`, by element type."""
     cdef const fc_kernels_f32* f32 = fc_isas[index].f32
     cdef const fc_kernels_f64* f64 = fc_isas[index].f64
+    cdef const fc_isa* isa = fc_isas[index]
+    cdef int halves = 2 if isa.halves != NULL and isa.halves() else 1
     return {
-        "float32": {"lanes": f32.lanes, "m": f32.tile_m, "v": f32.tile_v[f32.tile_m],
-                    "panel_v": f32.panel_v,
+        "float32": {"lanes": f32.lanes, "path": f32.lanes // halves,
+                    "m": f32.tile_m, "v": f32.tile_v[f32.tile_m], "panel_v": f32.panel_v,
                     "dot_m": f32.dot_m, "dot_v": f32.dot_v[f32.dot_m]},
-        "float64": {"lanes": f64.lanes, "m": f64.tile_m, "v": f64.tile_v[f64.tile_m],
-                    "panel_v": f64.panel_v,
+        "float64": {"lanes": f64.lanes, "path": f64.lanes // halves,
+                    "m": f64.tile_m, "v": f64.tile_v[f64.tile_m], "panel_v": f64.panel_v,
                     "dot_m": f64.dot_m, "dot_v": f64.dot_v[f64.dot_m]},
     }
 

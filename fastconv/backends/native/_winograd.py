@@ -74,7 +74,7 @@ def reason(op, spec, setting):
 
 def work(op, spec, m, tile):
     """Of `op` in tiles of m x m: (flops, flops in a cycle, other cycles, cycles of packing)."""
-    lanes, panel_v = tile["lanes"], tile["panel_v"]
+    lanes, path, panel_v = tile["lanes"], tile["path"], tile["panel_v"]
     channels, filters, rows, cols = spec.C, spec.K, spec.P, spec.Q
     if op == "conv2d_input":
         channels, filters, rows, cols = spec.K, spec.C, spec.H, spec.W
@@ -92,22 +92,25 @@ def work(op, spec, m, tile):
     # a register tile that is not full waits for its sums
     tall = min(PANEL_ROWS, ceil(tiles / ceil(tiles / PANEL_ROWS))) if tiles else 1
     sums = tall * min(outputs, panel_v)
-    rate = TILE_SHARE * 2 * lanes * sums / max(sums / 2, FMA_LATENCY)
+    passes = lanes / path  # of a vector, in halves through some processors
+    rate = TILE_SHARE * 2 * lanes * sums / max(passes * sums / 2, FMA_LATENCY)
     moved = spec.groups * tiles * products * (INPUT * inputs + OUTPUT * outputs)
     moved += spec.groups * PIXEL * spec.N * (spec.H * spec.W * inputs + spec.P * spec.Q * outputs)
+    moved *= passes
     deepest = min(PRODUCT_DEPTH, PRODUCT_BYTES // (panel_v * lanes * item))
     panels, depths = ceil(outputs / panel_v), ceil(channels / deepest)
     moved += spec.groups * CALL * products * ceil(tiles / PANEL_ROWS) * panels * depths
     # few channels hide nothing of what goes to and from memory
-    moved *= max(1, 2 * lanes / channels)
-    # processors with vectors of 64 bytes were slower here, not only in comparison
-    moved += blocks * max(0, weights - CACHED) / (READ if lanes * item <= 32 else READ / 2)
+    moved *= max(1, 2 * path / channels)
+    # processors with paths of 64 bytes were slower here, not only in comparison
+    moved += blocks * max(0, weights - CACHED) / (READ if path * item <= 32 else READ / 2)
     packing = weights / (MADE if blocks > 1 else MADE_AT_ONCE)
     return flops, rate, moved, packing
 
 
-def work_by_rows(op, spec, lanes, plane_tap):
+def work_by_rows(op, spec, tile, plane_tap):
     """The same of planes, down their rows."""
+    lanes, path = tile["lanes"], tile["path"]
     m = ROWS[spec.dtype.itemsize]
     rows, cols = (spec.H, spec.W) if op == "conv2d_input" else (spec.P, spec.Q)
     taps, groups, planes = ceil(spec.R / m), ceil(rows / m), 2 * m - 1
@@ -116,7 +119,7 @@ def work_by_rows(op, spec, lanes, plane_tap):
     flops = 2 * lanes * spec.N * spec.K * summed * planes * vectors * taps * spec.S
     read = spec.N * spec.C * (groups + blocks * (taps - 1)) * vectors * ROWS_INPUT
     made = spec.N * spec.K * (groups * vectors * ROWS_OUTPUT + blocks * ROWS_CALL)
-    return flops, 2 * lanes / plane_tap(cols, lanes), read + made
+    return flops, 2 * path / plane_tap(cols, lanes), read * lanes / path + made
 
 
 def choose_tile(op, spec, setting, tile):
