@@ -259,36 +259,80 @@ FC_INLINE void FN(fc_depthwise_rows)(const int M, const int V, const ptrdiff_t s
  * left out: all weights are in registers, and pixels come from memory as factors, but for those that
  * several rows need.
  */
-FC_INLINE void FN(fc_depthwise_3x3_tile)(const int M, const int stride, const ivec *mask,
-                                         const FC_T *const *x, ptrdiff_t at, const vec w[9], vec bias,
-                                         FC_T *y, ptrdiff_t y_pitch, int n) {
-  vec sum[7][4];
+FC_INLINE void FN(fc_depthwise_3x3_tile)(const int M, const ivec *mask, const FC_T *const *x,
+                                         ptrdiff_t at, const vec w[9], vec bias, FC_T *y,
+                                         ptrdiff_t y_pitch, int n) {
+  vec sum[7];
   __asm__("" : "+r"(at)); /* one index for all addresses */
 #pragma GCC unroll 9
-  for (int j = 0; j < (M - 1) * stride + 3; ++j) {
-#pragma GCC unroll 4
-    for (int i = 0; i < stride + 2; ++i) { /* at stride 2: two vectors for tap 0, two for 1 and 2 */
-      const FC_T *const x_i = x[j] + at + (stride == 1 ? i : i / 2 + i % 2 * VL);
+  for (int j = 0; j < M + 2; ++j) {
+#pragma GCC unroll 3
+    for (int i = 0; i < 3; ++i) {
+      const FC_T *const x_i = x[j] + at + i;
       vec v = mask ? load_where(x_i, mask[i]) : load(x_i);
-      if (mask || (j >= stride && j < (M - 1) * stride + 3 - stride)) v = held(v);
+      if (mask || (j >= 1 && j < M + 1)) v = held(v);
 #pragma GCC unroll 7
       for (int m = 0; m < M; ++m) {
-        const int r = j - m * stride, of = stride == 1 ? 0 : i;
+        const int r = j - m;
         if (r < 0 || r >= 3) continue;
-        const vec w_r = w[stride == 1 ? r * 3 + i : r * 2 + i / 2];
-        /* held: which of two products is fused must not be GCC's choice */
-        sum[m][of] = r || (stride == 1 && i) ? sum[m][of] + v * w_r
-                     : i < 2                 ? bias + v * w_r
-                                             : held(v * w_r);
+        sum[m] = (r || i ? sum[m] : bias) + v * w[r * 3 + i];
       }
     }
-    if (j < 2 || (j - 2) % stride) continue;
-    const int m = (j - 2) / stride;
-    const vec y_m = stride == 1 ? sum[m][0] : FN(fc_depthwise_merge)(sum[m], sum[m] + 2);
+    if (j < 2) continue;
+    if (FC_BYTES == 64 && mask)
+      store_n(y + (j - 2) * y_pitch, n, sum[j - 2]);
+    else
+      store(y + (j - 2) * y_pitch, sum[j - 2]);
+  }
+}
+
+/* The same at stride 2, `at` where tap 1 lies.  A pixel is read once: every second one is the last tap
+ * of a column and the first one of the next, so those sums move on by a lane in the end.  `before` has
+ * them for the first column in its last lane, and gets them for the vector that follows. */
+FC_INLINE void FN(fc_depthwise_3x3_halves)(const int M, const ivec *mask, const FC_T *const *x,
+                                           ptrdiff_t at, const vec w[9], vec bias, vec before[2],
+                                           FC_T *y, ptrdiff_t y_pitch, int n) {
+  vec one[2][2], two[2][2]; /* sums of tap 0, and of pairs */
+#pragma GCC unroll 5
+  for (int j = 0; j < 2 * M + 1; ++j) {
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {
+      const FC_T *const x_i = x[j] + at + i * VL;
+      const vec v = held(mask ? load_where(x_i, mask[i]) : load(x_i));
+#pragma GCC unroll 2
+      for (int m = 0; m < M; ++m) {
+        const int r = j - 2 * m;
+        if (r < 0 || r >= 3) continue;
+        one[m][i] = (r ? one[m][i] : bias) + v * w[r * 2];
+        /* held: which of two products is fused must not be GCC's choice */
+        two[m][i] = r ? two[m][i] + v * w[r * 2 + 1] : held(v * w[r * 2 + 1]);
+      }
+    }
+    if (j < 2 || j % 2) continue;
+    const int m = j / 2 - 1;
+    const vec ones = odds(one[m][0], one[m][1]);
+    const vec twos = some_evens(two[m][0], two[m][1]) + some_odds(two[m][0], two[m][1]);
+    const vec y_m = sorted(twos) + moved(before[m], ones);
+    before[m] = ones;
     if (FC_BYTES == 64 && mask)
       store_n(y + m * y_pitch, n, y_m);
     else
       store(y + m * y_pitch, y_m);
+  }
+}
+
+/* the sums of tap 0 where it lies at `left`, beside the rows if `is_beside` */
+FC_INLINE void FN(fc_depthwise_3x3_before)(const int M, const FC_T *const *x, ptrdiff_t left,
+                                           int is_beside, const FC_T *taps, FC_T bias,
+                                           vec before[2]) {
+#pragma GCC unroll 2
+  for (int m = 0; m < M; ++m) {
+    FC_T sum = bias;
+    if (!is_beside) {
+#pragma GCC unroll 3
+      for (int r = 0; r < 3; ++r) sum += x[m * 2 + r][left] * taps[r * 3];
+    }
+    before[m] = splat(sum);
   }
 }
 
@@ -304,13 +348,15 @@ FC_INLINE void FN(fc_depthwise_3x3_weights)(const int stride, const FC_T *taps, 
     }
 }
 
-/* n >= VL columns that read no pixel beside the rows, of P >= 2 rows: in the order of memory */
+/* n >= VL columns that read no pixel beside the rows, but for tap 0 of the first at stride 2 where `at`
+ * is 0; of P >= 2 rows: in the order of memory */
 FC_INLINE void FN(fc_depthwise_3x3_inner)(const int stride, ptrdiff_t P, const FC_T *const *x,
                                           ptrdiff_t at, const FC_T *taps, FC_T bias, FC_T *y,
                                           ptrdiff_t y_pitch, ptrdiff_t n) {
   vec w[9];
   FN(fc_depthwise_3x3_weights)(stride, taps, w);
   const vec start = held(splat(bias));
+  vec before[2] = {start, start};
   for (ptrdiff_t p = 0; p < P; p += 2) {
     if (p > P - 2) p = P - 2;
     const FC_T *x_p[5];
@@ -318,38 +364,53 @@ FC_INLINE void FN(fc_depthwise_3x3_inner)(const int stride, ptrdiff_t P, const F
     for (int j = 0; j < stride + 3; ++j) x_p[j] = x[p * stride + j] + at;
     for (ptrdiff_t q = 0; q < n; q += VL) {
       if (q > n - VL) q = n - VL;
-      FN(fc_depthwise_3x3_tile)(2, stride, NULL, x_p, q * stride, w, start, y + p * y_pitch + q,
-                                y_pitch, VL);
+      FC_T *const y_p = y + p * y_pitch + q;
+      if (stride == 1) {
+        FN(fc_depthwise_3x3_tile)(2, NULL, x_p, q, w, start, y_p, y_pitch, VL);
+        continue;
+      }
+      if (q == 0 || q == n - VL)
+        FN(fc_depthwise_3x3_before)(2, x_p, 2 * q - 1, at + q == 0, taps, bias, before);
+      FN(fc_depthwise_3x3_halves)(2, NULL, x_p, 2 * q, w, start, before, y_p, y_pitch, VL);
     }
   }
 }
 
 /* one vector of all rows: n pixels of it where there are not as many as lanes */
 FC_INLINE void FN(fc_depthwise_3x3_border)(const int stride, const ivec *in, ptrdiff_t P,
-                                           const FC_T *const *x, ptrdiff_t at, const FC_T *taps,
-                                           FC_T bias, FC_T *y, ptrdiff_t y_pitch, ptrdiff_t n) {
-  const int rows = stride == 1 ? 7 : 1; /* of a tile: at stride 2 the masks take their registers */
+                                           const FC_T *const *x, ptrdiff_t at, int is_beside,
+                                           const FC_T *taps, FC_T bias, FC_T *y, ptrdiff_t y_pitch,
+                                           ptrdiff_t n) {
+  const int rows = stride == 1 ? 7 : FC_BYTES == 64 ? 2 : 1; /* of a tile: as registers allow */
   vec w[9];
-  ivec mask[4];
+  ivec mask[3];
   FC_T narrow[7 * VL];
   /* short rows go by way of a buffer where a masked store takes longer */
   const int is_narrow = FC_BYTES < 64 && n < VL, first = n < VL ? (int)n : VL;
   FN(fc_depthwise_3x3_weights)(stride, taps, w);
   const vec start = splat(bias);
-#pragma GCC unroll 4
-  for (int i = 0; i < stride + 2; ++i) mask[i] = in[i]; /* no store overwrites them */
+  vec before[2] = {start, start};
+#pragma GCC unroll 3
+  for (int i = 0; i < 4 - stride; ++i) mask[i] = in[i]; /* no store overwrites them */
 #define FC_3X3(M)                                                                                \
   do {                                                                                           \
-    FC_T *const y_p = y + p * y_pitch;                                                           \
-    FN(fc_depthwise_3x3_tile)(M, stride, mask, x + p * stride, at, w, start,                     \
-                              is_narrow ? narrow : y_p, is_narrow ? VL : y_pitch, first);        \
+    FC_T *const y_p = is_narrow ? narrow : y + p * y_pitch;                                      \
+    const ptrdiff_t pitch = is_narrow ? VL : y_pitch;                                            \
+    if (stride == 1) {                                                                           \
+      FN(fc_depthwise_3x3_tile)(M, mask, x + p, at, w, start, y_p, pitch, first);                \
+    } else {                                                                                     \
+      const FC_T *const *const x_p = x + 2 * p;                                                  \
+      FN(fc_depthwise_3x3_before)(M, x_p, at - 1, is_beside, taps, bias, before);                \
+      FN(fc_depthwise_3x3_halves)(M, mask, x_p, at, w, start, before, y_p, pitch, first);        \
+    }                                                                                            \
     if (is_narrow)                                                                               \
       for (int m = 0; m < M; ++m) {                                                              \
+        FC_T *const y_m = y + (p + m) * y_pitch;                                                 \
         /* what lies beyond a row is written over by the next ones */                            \
         if (y_pitch == n && (P - p - m) * n >= VL)                                               \
-          store(y_p + m * n, load(narrow + m * VL));                                             \
+          store(y_m, load(narrow + m * VL));                                                     \
         else                                                                                     \
-          store_n(y_p + m * y_pitch, (int)n, load(narrow + m * VL));                             \
+          store_n(y_m, (int)n, load(narrow + m * VL));                                           \
       }                                                                                          \
   } while (0)
   ptrdiff_t p = 0;
@@ -372,18 +433,19 @@ FC_INLINE void FN(fc_depthwise_3x3_border)(const int stride, const ivec *in, ptr
     FN(fc_depthwise_3x3_inner)(stride, P, x, at, w, bias, y, y_pitch, n);                        \
   }                                                                                              \
   FC_KERNEL __attribute__((nonnull)) void FN(fc_border_3x3_s##stride)(                           \
-      const ivec *mask, ptrdiff_t P, const FC_T *const *x, ptrdiff_t at, const FC_T *w,          \
-      FC_T bias, FC_T *y, ptrdiff_t y_pitch, ptrdiff_t n) {                                      \
-    FN(fc_depthwise_3x3_border)(stride, mask, P, x, at, w, bias, y, y_pitch, n);                 \
+      const ivec *mask, ptrdiff_t P, const FC_T *const *x, ptrdiff_t at, int is_beside,          \
+      const FC_T *w, FC_T bias, FC_T *y, ptrdiff_t y_pitch, ptrdiff_t n) {                       \
+    FN(fc_depthwise_3x3_border)(stride, mask, P, x, at, is_beside, w, bias, y, y_pitch, n);      \
   }
 FC_COLUMNS(1)
 FC_COLUMNS(2)
 #undef FC_COLUMNS
 
 FC_KERNEL void FN(fc_depthwise_3x3) FC_DEPTHWISE_3X3_ARGS(FC_T) {
+  left -= stride - 1; /* of the first tap that vectors are loaded for */
   /* the columns whose vectors read pixels of the rows alone */
   ptrdiff_t begin = left > 0 ? (left + stride * VL - 1) / (stride * VL) * VL : 0;
-  ptrdiff_t end = (width + left - 3 + stride) / stride;
+  ptrdiff_t end = (width + left - 4 + 2 * stride) / stride;
   if (end >= Q && Q >= VL && begin > Q - VL && left <= (Q - VL) * stride) begin = Q - VL;
   end = end >= Q ? Q : begin + (end - begin) / VL * VL;
   const int is_inner = P > 1 && end - begin >= VL;
@@ -394,15 +456,16 @@ FC_KERNEL void FN(fc_depthwise_3x3) FC_DEPTHWISE_3X3_ARGS(FC_T) {
     if (is_inner && q >= begin && q < end) q = end;
     if (q >= Q) break;
     if (q && q > Q - VL) q = Q - VL;
-    ivec mask[4];
-    for (int i = 0; i < stride + 2; ++i) { /* the lanes that lie in the row */
-      const ptrdiff_t at = q * stride - left + (stride == 1 ? i : i / 2 + i % 2 * VL);
+    ivec mask[3];
+    for (int i = 0; i < 4 - stride; ++i) { /* the lanes that lie in the row */
+      const ptrdiff_t at = q * stride - left + (stride == 1 ? i : i * VL);
       const ptrdiff_t after = width - at;
       mask[i] = (iota() >= (FC_I)(at >= 0 ? 0 : -at < VL ? -at : VL)) &
                 (iota() < (FC_I)(after < VL ? after : VL));
     }
-    (stride == 1 ? FN(fc_border_3x3_s1) : FN(fc_border_3x3_s2))(mask, P, x, q * stride - left, w,
-                                                                bias, y + q, y_pitch, Q);
+    const ptrdiff_t at = q * stride - left;
+    (stride == 1 ? FN(fc_border_3x3_s1) : FN(fc_border_3x3_s2))(
+        mask, P, x, at, at < 1 || at > width, w, bias, y + q, y_pitch, Q);
   }
 }
 

@@ -26,6 +26,7 @@
 #undef some_evens
 #undef some_odds
 #undef sorted
+#undef moved
 #undef hsum
 #undef transpose
 #undef iota
@@ -42,6 +43,7 @@
 #undef FC_ZIP_HI
 #undef FC_EVENS
 #undef FC_ODDS
+#undef FC_MOVED
 #undef FC_LOG_VL
 #undef FC_PAIR_LO
 #undef FC_PAIR_HI
