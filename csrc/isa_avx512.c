@@ -46,8 +46,11 @@ static int runs(void) {
 
 /* Zen 4 has units of 32 bytes: CPUID 8000001A, bit 3 of EAX, "FP512"; other makers lack the leaf */
 static int halves(void) {
-  unsigned a = 0, b, c, d;
-  return __get_cpuid(0x8000001A, &a, &b, &c, &d) && !(a & 8);
+  unsigned a, b, c, d;
+  __cpuid(0x80000000, a, b, c, d);
+  if (a < 0x8000001A) return 0;
+  __cpuid(0x8000001A, a, b, c, d);
+  return !(a & 8);
 }
 
 const fc_isa fc_isa_avx512 = {"avx512", runs, &fc_table_f32_avx512, &fc_table_f64_avx512, halves};
