@@ -42,11 +42,18 @@ cdef inline ptrdiff_t panel_start(const PanelPlan* plan, ptrdiff_t i) noexcept n
     return i * plan.n_v // plan.n_panels
 
 
+cdef inline double idle(ptrdiff_t n, ptrdiff_t size, int threads) noexcept nogil:
+    """How much longer n take in blocks of this size than shared out to the threads evenly."""
+    cdef ptrdiff_t n_blocks = ceil_div(n, size)
+    return <double>ceil_div(n_blocks, threads) * size * threads / imax(n, 1)
+
+
 cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
                       int threads) noexcept nogil:
     """Blocks and scratch; plan.x has its axes, strides and channels."""
     cdef Plan* xp = &plan.x
-    cdef ptrdiff_t width, rows, most, items, parts, n_kb, block, reach, per_row
+    cdef ptrdiff_t width, rows, most, items, parts, n_kb, block, reach, per_row, whole
+    cdef bint own
     cdef double cost, least = 0
     plan.panel_v = isa.f32.panel_v if item_size == 4 else isa.f64.panel_v
     width = plan.panel_v * xp.lanes
@@ -73,9 +80,15 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
     most = imax(panel_stage_bytes // <ptrdiff_t>(item_size * xp.cb * xp.col.step), PANEL_GROUP)
     if not plan.in_place:
         most = imin(most, COLUMN_BLOCK)
+    # where there are more weights than inputs each thread reads its own
+    own = threads > 1 and xp.co * xp.taps > xp.images * xp.row.n_in * xp.col.n_in
+    if threads > 1 and not own and xp.row.n_out == 1:     # a long row is all there is to share out
+        parts = ceil_div(ceil_div(xp.col.n_out, most), threads) * threads
+        most = imin(most, imax(ceil_div(xp.col.n_out, parts), PANEL_GROUP))
     xp.qb = block_of(xp.col.n_out, most)
     if xp.qb < xp.col.n_out:
-        xp.qb = ceil_div(xp.qb, PANEL_GROUP) * PANEL_GROUP
+        whole = PANEL_GROUP if threads == 1 else FC_PANEL_M     # equal ones
+        xp.qb = ceil_div(xp.qb, whole) * whole
     xp.n_qb = ceil_div(xp.col.n_out, xp.qb)
     xp.pb = 1
     lay_out_panels(plan)
@@ -103,12 +116,17 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
             break
     if threads > 1:     # enough blocks for them
         items = xp.images * xp.groups * xp.n_qb
-        # where there are more weights than inputs each thread reads its own; then staging, which each
-        # of them repeats, is worth no more blocks than threads
-        if xp.co * xp.taps > xp.images * xp.row.n_in * xp.col.n_in:
+        # of its own weights; then staging, which each thread repeats, is worth no more blocks than
+        # threads
+        if own:
             parts = ceil_div(2 * threads if plan.in_place or plan.by_tile else threads,
                              items * ceil_div(xp.row.n_out, xp.pb))
-            plan.block = imin(plan.block, ceil_div(plan.n_panels, parts))
+            block = imin(plan.block, ceil_div(plan.n_panels, parts))
+            rows = block_of(xp.row.n_out, ceil_div(xp.row.n_out, parts))
+            # unless rows go into the threads evenly, and panels do not
+            if (idle(plan.n_panels, block, threads) <= 1.15 * idle(xp.row.n_out, rows, threads)
+                    or items > 1):
+                plan.block = block
         items *= ceil_div(plan.n_panels, plan.block)
         parts = ceil_div(2 * threads if plan.block < plan.n_panels else 4 * threads, items)
         if items * ceil_div(xp.row.n_out, xp.pb) < threads or plan.block == plan.n_panels:

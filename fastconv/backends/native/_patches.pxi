@@ -73,13 +73,22 @@ cdef void cut_patches(Plan* plan, const fc_isa* isa, size_t item_size, int threa
     width = plan.group_v * plan.lanes
     plan.steps = imax(patch_step_bytes // (item * width), 32)
     plan.pb = block_of(flat, imin(patch_bytes // (item * depth), PATCH_PIXELS))
-    plan.pb = ceil_div(plan.pb, width)
-    if threads > 1:
-        plan.pb = share_groups(ceil_div(flat, width), plan.pb, plan.images * plan.groups, threads)
-    plan.pb *= width
-    plan.n_pb, plan.n_qb, plan.qb = ceil_div(flat, plan.pb), 1, plan.col.n_out
     plan.direct = plan.ow * plan.col.out_step == 1 and (
         plan.row.n_out == 1 or plan.oh * plan.row.out_step == plan.col.n_out)
+    plan.keeps = plan.direct and flat >= KEEP_GROUPS * width and is_long_row(plan) and (
+        isa.f32.panel_keep != NULL if item_size == 4 else isa.f64.panel_keep != NULL)
+    plan.pb = ceil_div(plan.pb, width)
+    if threads == 1:
+        plan.pb *= width
+    elif plan.keeps:    # of blocks of any size no more than a group stays: equal ones
+        items = plan.images * plan.groups
+        items = threads * ceil_div(flat, 2 * PATCH_PIXELS * threads) if items % threads else (
+            ceil_div(flat, 2 * PATCH_PIXELS))
+        plan.pb = ceil_div(ceil_div(flat, items), plan.lanes) * plan.lanes
+    else:
+        plan.pb = share_groups(ceil_div(flat, width), plan.pb, plan.images * plan.groups, threads)
+        plan.pb *= width
+    plan.n_pb, plan.n_qb, plan.qb = ceil_div(flat, plan.pb), 1, plan.col.n_out
     plan.rest = width if plan.direct else plan.pb
     plan.filters = plan.co
     items = plan.images * plan.groups * plan.n_pb
@@ -93,8 +102,6 @@ cdef void cut_patches(Plan* plan, const fc_isa* isa, size_t item_size, int threa
     plan.n_kb = ceil_div(plan.co, plan.filters)
     # a filter's weights lie beside each other but in the gradient with respect to the input
     plan.turned = plan.w_c > plan.w_m
-    plan.keeps = plan.direct and flat >= KEEP_GROUPS * width and is_long_row(plan) and (
-        isa.f32.panel_keep != NULL if item_size == 4 else isa.f64.panel_keep != NULL)
     classify_columns(plan)
     plan.x_size = rounded((2 * width if plan.keeps else plan.pb) * depth * item)
     plan.y_size = rounded(plan.filters * plan.rest * item)
