@@ -34,6 +34,9 @@ FC_INLINE vec FN(fc_depthwise_merge)(const vec one[2], const vec two[2]) {
   return sorted(some_evens(two[0], two[1]) + some_odds(two[0], two[1]) + some_evens(one[0], one[1]));
 }
 
+/* whether 3x3 kernels read each pixel once: at stride 1 that takes 32 registers */
+#define FC_DEPTHWISE_ONCE(stride) ((stride) == 1 && FC_BYTES == 64)
+
 /* n pixels of M rows, in V vectors */
 FC_INLINE void FN(fc_depthwise_store)(const int M, const int V, ptrdiff_t n, vec acc[4][4], FC_T *y,
                                       ptrdiff_t y_pitch) {
@@ -321,18 +324,38 @@ FC_INLINE void FN(fc_depthwise_3x3_halves)(const int M, const ivec *mask, const 
   }
 }
 
-/* the sums of tap 0 where it lies at `left`, beside the rows if `is_beside` */
-FC_INLINE void FN(fc_depthwise_3x3_before)(const int M, const FC_T *const *x, ptrdiff_t left,
-                                           int is_beside, const FC_T *taps, FC_T bias,
-                                           vec before[2]) {
+/* The same at stride 1, of 2 rows: `at` where tap 1 lies, and sums by taps that move in the end.  A load
+ * that crosses a cache line, as two of three do where each tap has its own, takes two cycles. */
+FC_INLINE void FN(fc_depthwise_3x3_once)(const FC_T *const *x, ptrdiff_t at, const vec w[9],
+                                         vec bias, vec sum[3][2]) {
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const vec v = held(load(x[j] + at));
+#pragma GCC unroll 2
+    for (int m = 0; m < 2; ++m) {
+      const int r = j - m;
+      if (r < 0 || r >= 3) continue;
+#pragma GCC unroll 3
+      for (int s = 0; s < 3; ++s)
+        sum[s][m] = r        ? sum[s][m] + v * w[r * 3 + s]
+                    : s == 1 ? bias + v * w[s]
+                             : held(v * w[s]);
+    }
+  }
+}
+
+/* what M rows of a tap beside the vectors add to `start`; nothing where it lies beside the rows */
+FC_INLINE void FN(fc_depthwise_3x3_beside)(const int M, const int stride, const FC_T *const *x,
+                                           ptrdiff_t at, int is_beside, const FC_T *taps, FC_T start,
+                                           vec sums[2]) {
 #pragma GCC unroll 2
   for (int m = 0; m < M; ++m) {
-    FC_T sum = bias;
+    FC_T sum = start;
     if (!is_beside) {
 #pragma GCC unroll 3
-      for (int r = 0; r < 3; ++r) sum += x[m * 2 + r][left] * taps[r * 3];
+      for (int r = 0; r < 3; ++r) sum += x[m * stride + r][at] * taps[r * 3];
     }
-    before[m] = splat(sum);
+    sums[m] = splat(sum);
   }
 }
 
@@ -348,11 +371,12 @@ FC_INLINE void FN(fc_depthwise_3x3_weights)(const int stride, const FC_T *taps, 
     }
 }
 
-/* n >= VL columns that read no pixel beside the rows, but for tap 0 of the first at stride 2 where `at`
- * is 0; of P >= 2 rows: in the order of memory */
+/* n >= VL columns that read no pixel beside the rows, of P >= 2 rows, in the order of memory.  But where
+ * pixels are read once taps 0 and 2 of the first and last may lie there, and at stride 1 n is a multiple
+ * of VL. */
 FC_INLINE void FN(fc_depthwise_3x3_inner)(const int stride, ptrdiff_t P, const FC_T *const *x,
-                                          ptrdiff_t at, const FC_T *taps, FC_T bias, FC_T *y,
-                                          ptrdiff_t y_pitch, ptrdiff_t n) {
+                                          ptrdiff_t at, ptrdiff_t width, const FC_T *taps, FC_T bias,
+                                          FC_T *y, ptrdiff_t y_pitch, ptrdiff_t n) {
   vec w[9];
   FN(fc_depthwise_3x3_weights)(stride, taps, w);
   const vec start = held(splat(bias));
@@ -362,16 +386,36 @@ FC_INLINE void FN(fc_depthwise_3x3_inner)(const int stride, ptrdiff_t P, const F
     const FC_T *x_p[5];
 #pragma GCC unroll 5
     for (int j = 0; j < stride + 3; ++j) x_p[j] = x[p * stride + j] + at;
+    FC_T *const y_p = y + p * y_pitch;
+    if (FC_DEPTHWISE_ONCE(stride)) {
+      vec sum[3][2], next[3][2] = {{start, start}, {start, start}, {start, start}};
+      FN(fc_depthwise_3x3_beside)(2, 1, x_p, -1, at == 0, taps, 0, before);
+      FN(fc_depthwise_3x3_once)(x_p, 0, w, start, sum);
+      for (ptrdiff_t q = 0; q < n; q += VL) {
+        if (q < n - VL)
+          FN(fc_depthwise_3x3_once)(x_p, q + VL, w, start, next);
+        else
+          FN(fc_depthwise_3x3_beside)(2, 1, x_p, n, at + n == width, taps + 2, 0, next[2]);
+#pragma GCC unroll 2
+        for (int m = 0; m < 2; ++m) {
+          store(y_p + m * y_pitch + q,
+                sum[1][m] + (moved(before[m], sum[0][m]) + moved_back(sum[2][m], next[2][m])));
+          before[m] = sum[0][m];
+#pragma GCC unroll 3
+          for (int s = 0; s < 3; ++s) sum[s][m] = next[s][m];
+        }
+      }
+      continue;
+    }
     for (ptrdiff_t q = 0; q < n; q += VL) {
       if (q > n - VL) q = n - VL;
-      FC_T *const y_p = y + p * y_pitch + q;
       if (stride == 1) {
-        FN(fc_depthwise_3x3_tile)(2, NULL, x_p, q, w, start, y_p, y_pitch, VL);
+        FN(fc_depthwise_3x3_tile)(2, NULL, x_p, q, w, start, y_p + q, y_pitch, VL);
         continue;
       }
       if (q == 0 || q == n - VL)
-        FN(fc_depthwise_3x3_before)(2, x_p, 2 * q - 1, at + q == 0, taps, bias, before);
-      FN(fc_depthwise_3x3_halves)(2, NULL, x_p, 2 * q, w, start, before, y_p, y_pitch, VL);
+        FN(fc_depthwise_3x3_beside)(2, 2, x_p, 2 * q - 1, at + q == 0, taps, bias, before);
+      FN(fc_depthwise_3x3_halves)(2, NULL, x_p, 2 * q, w, start, before, y_p + q, y_pitch, VL);
     }
   }
 }
@@ -400,7 +444,7 @@ FC_INLINE void FN(fc_depthwise_3x3_border)(const int stride, const ivec *in, ptr
       FN(fc_depthwise_3x3_tile)(M, mask, x + p, at, w, start, y_p, pitch, first);                \
     } else {                                                                                     \
       const FC_T *const *const x_p = x + 2 * p;                                                  \
-      FN(fc_depthwise_3x3_before)(M, x_p, at - 1, is_beside, taps, bias, before);                \
+      FN(fc_depthwise_3x3_beside)(M, 2, x_p, at - 1, is_beside, taps, bias, before);             \
       FN(fc_depthwise_3x3_halves)(M, mask, x_p, at, w, start, before, y_p, pitch, first);        \
     }                                                                                            \
     if (is_narrow)                                                                               \
@@ -428,9 +472,9 @@ FC_INLINE void FN(fc_depthwise_3x3_border)(const int stride, const ivec *in, ptr
 /* functions, for GCC would load what they share before it knows which is called */
 #define FC_COLUMNS(stride)                                                                       \
   FC_KERNEL void FN(fc_inner_3x3_s##stride)(ptrdiff_t P, const FC_T *const *x, ptrdiff_t at,     \
-                                            const FC_T *w, FC_T bias, FC_T *y,                   \
+                                            ptrdiff_t width, const FC_T *w, FC_T bias, FC_T *y,  \
                                             ptrdiff_t y_pitch, ptrdiff_t n) {                    \
-    FN(fc_depthwise_3x3_inner)(stride, P, x, at, w, bias, y, y_pitch, n);                        \
+    FN(fc_depthwise_3x3_inner)(stride, P, x, at, width, w, bias, y, y_pitch, n);                 \
   }                                                                                              \
   FC_KERNEL __attribute__((nonnull)) void FN(fc_border_3x3_s##stride)(                           \
       const ivec *mask, ptrdiff_t P, const FC_T *const *x, ptrdiff_t at, int is_beside,          \
@@ -442,28 +486,28 @@ FC_COLUMNS(2)
 #undef FC_COLUMNS
 
 FC_KERNEL void FN(fc_depthwise_3x3) FC_DEPTHWISE_3X3_ARGS(FC_T) {
-  left -= stride - 1; /* of the first tap that vectors are loaded for */
+  const ptrdiff_t once = FC_DEPTHWISE_ONCE(stride);
   /* the columns whose vectors read pixels of the rows alone */
-  ptrdiff_t begin = left > 0 ? (left + stride * VL - 1) / (stride * VL) * VL : 0;
-  ptrdiff_t end = (width + left - 4 + 2 * stride) / stride;
-  if (end >= Q && Q >= VL && begin > Q - VL && left <= (Q - VL) * stride) begin = Q - VL;
-  end = end >= Q ? Q : begin + (end - begin) / VL * VL;
-  const int is_inner = P > 1 && end - begin >= VL;
+  const ptrdiff_t beside = left - (stride == 2 || once);
+  ptrdiff_t begin = beside > 0 ? (beside + stride * VL - 1) / (stride * VL) * VL : 0;
+  ptrdiff_t end = (width + left - 3 + once + stride) / stride;
+  if (end >= Q && Q >= VL && begin > Q - VL && beside <= (Q - VL) * stride) begin = Q - VL;
+  end = end >= Q && !once ? Q : begin + ((end < Q ? end : Q) - begin) / VL * VL;
+  const int is_inner = P > 1 && end - begin >= (once ? 2 * VL : VL);
   if (is_inner) /* first, so that rows come into the cache in their order */
-    (stride == 1 ? FN(fc_inner_3x3_s1) : FN(fc_inner_3x3_s2))(P, x, begin * stride - left, w, bias,
-                                                              y + begin, y_pitch, end - begin);
+    (stride == 1 ? FN(fc_inner_3x3_s1) : FN(fc_inner_3x3_s2))(
+        P, x, begin * stride - beside, width, w, bias, y + begin, y_pitch, end - begin);
   for (ptrdiff_t q = 0; q < Q; q += VL) {
     if (is_inner && q >= begin && q < end) q = end;
     if (q >= Q) break;
     if (q && q > Q - VL) q = Q - VL;
+    const ptrdiff_t at = q * stride - left + (stride == 2);
     ivec mask[3];
     for (int i = 0; i < 4 - stride; ++i) { /* the lanes that lie in the row */
-      const ptrdiff_t at = q * stride - left + (stride == 1 ? i : i * VL);
-      const ptrdiff_t after = width - at;
-      mask[i] = (iota() >= (FC_I)(at >= 0 ? 0 : -at < VL ? -at : VL)) &
+      const ptrdiff_t first = at + (stride == 1 ? i : i * VL), after = width - first;
+      mask[i] = (iota() >= (FC_I)(first >= 0 ? 0 : -first < VL ? -first : VL)) &
                 (iota() < (FC_I)(after < VL ? after : VL));
     }
-    const ptrdiff_t at = q * stride - left;
     (stride == 1 ? FN(fc_border_3x3_s1) : FN(fc_border_3x3_s2))(
         mask, P, x, at, at < 1 || at > width, w, bias, y + q, y_pitch, Q);
   }

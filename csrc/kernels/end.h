@@ -27,6 +27,7 @@
 #undef some_odds
 #undef sorted
 #undef moved
+#undef moved_back
 #undef hsum
 #undef transpose
 #undef iota
@@ -44,6 +45,7 @@
 #undef FC_EVENS
 #undef FC_ODDS
 #undef FC_MOVED
+#undef FC_MOVED_BACK
 #undef FC_LOG_VL
 #undef FC_PAIR_LO
 #undef FC_PAIR_HI
