@@ -203,6 +203,22 @@ FC_INLINE void FN(fc_depthwise_pairs)(const int V, const ptrdiff_t R, const ptrd
   for (int v = 0; v < 2 * V; ++v) one[v] = splat(bias), two[v] = (vec){0};
   for (ptrdiff_t r = 0; r < R; ++r, w += S) {
     const FC_T *const x_r = x[r] + first;
+    if (FC_BYTES == 64 && S == 5) {
+      /* neighbouring pairs come from vectors that are loaded already, not by way of two cache lines */
+      const vec w_0 = held(splat_pair(w)), w_2 = held(splat_pair(w + 2)), w_4 = held(splat(w[4]));
+      vec x_v[4], left = load(x_r);
+#pragma GCC unroll 4
+      for (int v = 0; v < 2 * V; ++v) x_v[v] = held(load(x_r + 2 + v * VL));
+#pragma GCC unroll 4
+      for (int v = 0; v < 2 * V; ++v) {
+        const vec right = v < 2 * V - 1 ? moved_pair_back(x_v[v], x_v[v + 1]) : load(x_r + 4 + v * VL);
+        two[v] += w_0 * left;
+        two[v] += w_2 * x_v[v];
+        one[v] += w_4 * right;
+        left = v < 2 * V - 1 ? moved_pair(x_v[v], x_v[v + 1]) : left;
+      }
+      continue;
+    }
     if (S % 2) {
       const vec w_s = held(splat(w[alone]));
 #pragma GCC unroll 4

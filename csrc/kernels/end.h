@@ -28,6 +28,8 @@
 #undef sorted
 #undef moved
 #undef moved_back
+#undef moved_pair
+#undef moved_pair_back
 #undef hsum
 #undef transpose
 #undef iota
@@ -46,6 +48,8 @@
 #undef FC_ODDS
 #undef FC_MOVED
 #undef FC_MOVED_BACK
+#undef FC_MOVED_PAIR
+#undef FC_MOVED_PAIR_BACK
 #undef FC_LOG_VL
 #undef FC_PAIR_LO
 #undef FC_PAIR_HI
