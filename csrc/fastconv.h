@@ -90,6 +90,12 @@ typedef struct {
 #define FC_WINOGRAD_OUTPUT_ARGS(T)                                                               \
   (ptrdiff_t tiles, const T *z, ptrdiff_t z_tile, ptrdiff_t z_pitch, const T *bias, T *y,        \
    ptrdiff_t y_row)
+/* kernels/winograd_phases.h */
+#define FC_WINOGRAD_PHASES_WEIGHT_ARGS(T)                                                        \
+  (ptrdiff_t channels, const T *w, T *u, ptrdiff_t u_step, ptrdiff_t u_phase, ptrdiff_t u_pitch)
+#define FC_WINOGRAD_PHASES_INPUT_ARGS(T)                                                         \
+  (ptrdiff_t tiles, const T *x, const int32_t *at, ptrdiff_t x_col, T *v, ptrdiff_t v_tile,      \
+   ptrdiff_t v_phase, ptrdiff_t v_pitch)
 /* kernels/winograd_rows.h */
 #define FC_WINOGRAD_ROWS_WEIGHT_ARGS(T) \
   (ptrdiff_t S, int rows, const T *w, T *u, ptrdiff_t u_pitch)
@@ -187,6 +193,9 @@ typedef struct {
     void(*winograd_weight[2]) FC_WINOGRAD_WEIGHT_ARGS(T);                                        \
     void(*winograd_input[2]) FC_WINOGRAD_INPUT_ARGS(T);                                          \
     void(*winograd_output[2]) FC_WINOGRAD_OUTPUT_ARGS(T);                                        \
+    void(*winograd_phases_weight) FC_WINOGRAD_PHASES_WEIGHT_ARGS(T);                             \
+    void(*winograd_phases_input) FC_WINOGRAD_PHASES_INPUT_ARGS(T);                               \
+    void(*winograd_phases_output) FC_WINOGRAD_OUTPUT_ARGS(T);                                    \
     void(*winograd_rows_weight) FC_WINOGRAD_ROWS_WEIGHT_ARGS(T);                                 \
     void(*winograd_rows_input) FC_WINOGRAD_ROWS_INPUT_ARGS(T);                                   \
     void(*winograd_rows_output) FC_WINOGRAD_ROWS_OUTPUT_ARGS(T);                                 \

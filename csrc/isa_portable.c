@@ -14,7 +14,7 @@
 #define FC_ISA_DOT_V {0, 4, 4, 3}
 #if FC_X86 && !defined(__clang__)
 /* here it serves CPUs of before 2013: small is worth more than fast */
-#pragma GCC optimize("Os")
+#pragma GCC optimize("Os", "no-schedule-insns2")
 #endif
 /* sums of the tiles that take four steps a turn: 4 x 2 and more */
 #define FC_ISA_MANY 8

@@ -90,6 +90,20 @@ def from_tables(m):
     return a, g, b
 
 
+def phases(m):
+    """A^T, G and B^T of F(m, 2), for the phases of stride 2: those of F(m, 3) without the point 0.
+
+    B^T loses the factor x, and G gains it.
+    """
+    a, g, b = from_tables(m)
+    points = [sign * p for p in POINTS[m] for sign in (1, -1)]
+    a = [row[1:] for row in a]
+    g = [[p * c for c in row[:2]] for p, row in zip(points, g[1:-1], strict=True)]
+    g.append([Fraction(0), Fraction(1)])
+    assert all(row[0] == 0 for row in b[1:])
+    return a, g, [row[1:] for row in b[1:]]
+
+
 def unit(n, i):
     """The i-th unit vector."""
     return [Fraction(i == j) for j in range(n)]
@@ -102,11 +116,12 @@ def apply(matrix, vector):
 
 def is_correlation(m, a, g, b):
     """Whether A^T ((G f) .* (B^T d)) is the correlation of d with f, exactly."""
-    for i in range(3):
-        for j in range(m + 2):
-            f, d = unit(3, i), unit(m + 2, j)
+    taps = len(g[0])
+    for i in range(taps):
+        for j in range(m + taps - 1):
+            f, d = unit(taps, i), unit(m + taps - 1, j)
             products = [u * v for u, v in zip(apply(g, f), apply(b, d), strict=True)]
-            if apply(a, products) != [sum(f[r] * d[p + r] for r in range(3)) for p in range(m)]:
+            if apply(a, products) != [sum(f[r] * d[p + r] for r in range(taps)) for p in range(m)]:
                 return False
     return True
 
@@ -117,6 +132,7 @@ def main():
         made = from_tables(m)
         assert made == matrices(m)
         assert is_correlation(m, *made)
+        assert is_correlation(m, *phases(m))
         print(f"F({m}, 3)")
         for name, numbers in tables(m).items():
             rows = numbers if isinstance(numbers[0], list) else [numbers]

@@ -21,11 +21,12 @@
  * in turn; in the end neighbouring lanes are added.  The tap left over goes over all pixels, too, and
  * every second sum of it is dropped.
  */
-#if FC_ISA_TILE_M == 8 /* 32 registers */
+#undef FC_DEPTHWISE_V
+#if FC_ISA_TILE_M == 8 && !FC_F64 /* 32 registers */
 #define FC_DEPTHWISE_V 4
-#elif FC_ISA_TILE_M == 6 /* 16, and products that are fused */
+#elif FC_ISA_TILE_M == 6 && !FC_F64 /* 16, and products that are fused */
 #define FC_DEPTHWISE_V 3
-#else
+#else /* and in double, where a smaller wheel is worth more */
 #define FC_DEPTHWISE_V 2
 #endif
 

@@ -13,6 +13,7 @@
 #include "strides.h"
 #include "tile.h"
 #include "winograd.h"
+#include "winograd_phases.h"
 #include "winograd_rows.h"
 
 FC_TILES(FC_TILE_OF)
@@ -55,6 +56,11 @@ static const fc_kernels_f32 FC_TABLE_NAME = {
     .winograd_weight = FC_WINOGRAD(weight),
     .winograd_input = FC_WINOGRAD(input),
     .winograd_output = FC_WINOGRAD(output),
+#if !FC_F64
+    .winograd_phases_weight = FN(fc_winograd_phases_weight),
+    .winograd_phases_input = FN(fc_winograd_phases_input),
+    .winograd_phases_output = FN(fc_winograd_phases_output),
+#endif
     .winograd_rows_weight = FN(fc_winograd_rows_weight),
     .winograd_rows_input = FN(fc_winograd_rows_input),
     .winograd_rows_output = FN(fc_winograd_rows_output),

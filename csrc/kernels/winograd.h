@@ -153,26 +153,29 @@ FC_INLINE void FN(fc_winograd_input)(const int m, ptrdiff_t tiles, const FC_T *r
 
 /* Outputs: y[i * y_row + (t * m + j) * VL] = (A^T z A)[i][j] + bias     i, j < m, t < tiles
  *
+ *   n     products of a tile, n x n: m + 2, or with those of the point 0 left out m + 1
  *   z     vectors z[xi * z_pitch + t * z_tile]: the sums of products, VL filters in the lanes
  *   bias  a vector
  */
-FC_INLINE void FN(fc_winograd_output)(const int m, ptrdiff_t tiles, const FC_T *restrict z,
+FC_INLINE void FN(fc_winograd_output)(const int m, const int n, ptrdiff_t tiles,
+                                      const FC_T *restrict z,
                                       ptrdiff_t z_tile, ptrdiff_t z_pitch,
                                       const FC_T *restrict bias, FC_T *restrict y,
                                       ptrdiff_t y_row) {
   const vec b = load(bias);
+  const int zero = m + 2 - n;
   for (; tiles > 0; --tiles, z += z_tile, y += m * VL) {
     vec down[6][4];
-    for (int j = 0; j < m + 2; ++j) {
-      vec column[6];
+    for (int j = 0; j < n; ++j) {
+      vec column[6] = {(vec){0}};
 #pragma GCC unroll 6
-      for (int i = 0; i < m + 2; ++i) column[i] = load(z + (i * (m + 2) + j) * z_pitch);
+      for (int i = 0; i < n; ++i) column[zero + i] = load(z + (i * n + j) * z_pitch);
       FN(fc_winograd_a)(m, m, column, down[j]);
     }
     for (int i = 0; i < m; ++i) {
-      vec row[6], across[4];
+      vec row[6] = {(vec){0}}, across[4];
 #pragma GCC unroll 6
-      for (int j = 0; j < m + 2; ++j) row[j] = down[j][i];
+      for (int j = 0; j < n; ++j) row[zero + j] = down[j][i];
       FN(fc_winograd_a)(m, m, row, across);
 #pragma GCC unroll 4
       for (int j = 0; j < m; ++j) store(y + i * y_row + j * VL, across[j] + b);
@@ -188,9 +191,14 @@ FC_INLINE void FN(fc_winograd_output)(const int m, ptrdiff_t tiles, const FC_T *
     FN(fc_winograd_input)(M, tiles, x, at, x_col, v, v_tile, v_pitch);                           \
   }                                                                                              \
   FC_KERNEL void FC_CAT(FN(fc_winograd_output), _, M, x, M) FC_WINOGRAD_OUTPUT_ARGS(FC_T) {      \
-    FN(fc_winograd_output)(M, tiles, z, z_tile, z_pitch, bias, y, y_row);                        \
+    FN(fc_winograd_output)(M, M + 2, tiles, z, z_tile, z_pitch, bias, y, y_row);                 \
   }
 FC_WINOGRAD_OF(2)
+#undef FC_WINOGRAD
+#if FC_F64 /* with larger tiles whole numbers would not stay exact */
+#define FC_WINOGRAD(KERNEL) {FC_CAT(FN(fc_winograd_##KERNEL), _, 2, x, 2)}
+#else
 FC_WINOGRAD_OF(4)
 #define FC_WINOGRAD(KERNEL) \
   {FC_CAT(FN(fc_winograd_##KERNEL), _, 2, x, 2), FC_CAT(FN(fc_winograd_##KERNEL), _, 4, x, 4)}
+#endif

@@ -719,7 +719,8 @@ static void OF(check_winograd_rows)(const char *isa, const OF(fc_kernels) * f) {
 }
 
 static void OF(check_winograd)(const char *isa, const OF(fc_kernels) * f) {
-  const int m = between(0, 1) ? 4 : 2, n = m + 2, lanes = f->lanes, turned = (int)between(0, 1);
+  const int m = sizeof(T) == 4 && between(0, 1) ? 4 : 2, n = m + 2, lanes = f->lanes;
+  const int turned = (int)between(0, 1);
   const ptrdiff_t tiles = between(0, 1) ? between(0, 3) : between(1, FC_WINOGRAD_STRIP);
   const ptrdiff_t step = lanes + between(0, 5), pitch = tiles * step + between(0, 5);
   const ptrdiff_t col = lanes + between(0, 3), row = (tiles * m + 2) * col + between(0, 9);
@@ -768,6 +769,65 @@ static void OF(check_winograd)(const char *isa, const OF(fc_kernels) * f) {
   leave(v_wanted), leave(u_wanted), leave(y_wanted);
 }
 
+/* Stride 2: F(4, 2) of four phases, in float. */
+static void OF(check_winograd_phases)(const char *isa, const OF(fc_kernels) * f) {
+  const double *const p = OF(winograd_points)[1] + 1;
+  const int lanes = f->lanes;
+  const ptrdiff_t tiles = between(0, 1) ? between(0, 3) : between(1, FC_WINOGRAD_STRIP / 2);
+  const ptrdiff_t phase = tiles * lanes + between(0, 5), step = lanes + between(0, 5);
+  const ptrdiff_t tile = 4 * phase + between(0, 5), pitch = tiles * tile + between(0, 5);
+  const ptrdiff_t col = lanes + between(0, 3), row = (tiles * 8 + 1) * col + between(0, 9);
+  const ptrdiff_t u_phase = tiles * step + between(0, 5), u_pitch = 4 * u_phase + between(0, 5);
+  const ptrdiff_t y_row = tiles * 4 * lanes + between(0, 5);
+  const ptrdiff_t n_v = tiles ? 24 * pitch + (tiles - 1) * tile + 3 * phase + lanes : 0;
+  const ptrdiff_t n_u = tiles ? 24 * u_pitch + 3 * u_phase + (tiles - 1) * step + lanes : 0;
+  const ptrdiff_t n_y = tiles ? 3 * y_row + tiles * 4 * lanes : 0;
+  int32_t rows[9];
+  for (int i = 0; i < 9; ++i) rows[i] = (int32_t)((i + 2) % 9 * row);
+  T *x = OF(integers)(8 * row + tiles * 8 * col + lanes);
+  T *w = OF(integers)(9 * tiles * lanes), *bias = OF(integers)(lanes);
+  T *v = OF(integers)(n_v), *u = OF(integers)(n_u), *y = OF(integers)(n_y), *z = OF(copy)(v, n_v);
+  T *v_wanted = OF(copy)(v, n_v), *u_wanted = OF(copy)(u, n_u), *y_wanted = OF(copy)(y, n_y);
+  for (ptrdiff_t t = 0; t < tiles; ++t)
+    for (int l = 0; l < lanes; ++l) {
+      for (int part = 0; part < 4; ++part) {
+        const int below = part > 1, right = part % 3 == 0; /* the taps: 0 and 2, or 1 */
+        for (int xi = 0; xi < 25; ++xi) {
+          const int i = xi / 5, j = xi % 5;
+          double sum_v = 0, sum_u = 0;
+          if ((i == 4 && below) || (j == 4 && right)) continue; /* no such product */
+          for (int a = 0; a < 5 - below; ++a)
+            for (int b = 0; b < 5 - right; ++b)
+              sum_v += OF(winograd_entry)('B', p, 5, 4, i, a) * OF(winograd_entry)('B', p, 5, 4, j, b) *
+                       (double)x[rows[2 * a + below] + (8 * t + 2 * b + right) * col + l];
+          for (int r = 0; r < 2 - below; ++r)
+            for (int s = 0; s < 2 - right; ++s)
+              sum_u += OF(winograd_entry)('G', p, 5, 4, i, r) * OF(winograd_entry)('G', p, 5, 4, j, s) *
+                       (double)w[(9 * t + (below + 2 * r) * 3 + right + 2 * s) * lanes + l];
+          v_wanted[xi * pitch + part * phase + t * tile + l] = (T)sum_v;
+          u_wanted[xi * u_pitch + part * u_phase + t * step + l] = (T)sum_u;
+        }
+      }
+      for (int i = 0; i < 4; ++i)
+        for (int j = 0; j < 4; ++j) {
+          double sum = (double)bias[l];
+          for (int xi = 0; xi < 25; ++xi)
+            sum += OF(winograd_entry)('A', p, 5, 4, i, xi / 5) *
+                   OF(winograd_entry)('A', p, 5, 4, j, xi % 5) * (double)z[xi * pitch + t * tile + l];
+          y_wanted[i * y_row + (t * 4 + j) * lanes + l] = (T)sum;
+        }
+    }
+  f->winograd_phases_input(tiles, x, rows, col, v, tile, phase, pitch);
+  f->winograd_phases_weight(tiles, w, u, step, u_phase, u_pitch);
+  f->winograd_phases_output(tiles, z, tile, pitch, bias, y, y_row);
+  /* as above; rows of B sum up to 10, of G to 1, of A to 8 */
+  for (ptrdiff_t i = 0; i < n_v; ++i) OF(near)(isa, "winograd_phases_input", v[i], v_wanted[i], 8 * 8 * 26);
+  for (ptrdiff_t i = 0; i < n_u; ++i) OF(near)(isa, "winograd_phases_weight", u[i], u_wanted[i], 8 * 8 * 2);
+  for (ptrdiff_t i = 0; i < n_y; ++i) OF(near)(isa, "winograd_phases_output", y[i], y_wanted[i], 8 * 8 * 75);
+  leave(x), leave(w), leave(bias), leave(v), leave(u), leave(y), leave(z);
+  leave(v_wanted), leave(u_wanted), leave(y_wanted);
+}
+
 static void OF(check)(const char *isa, const OF(fc_kernels) * f) {
   OF(check_tile)(isa, f);
   OF(check_panel)(isa, f);
@@ -788,6 +848,7 @@ static void OF(check)(const char *isa, const OF(fc_kernels) * f) {
   for (int i = 0; i < 200; ++i) OF(check_patches)(isa, f);
   for (int i = 0; i < 200; ++i) OF(check_soft_pools)(isa, f);
   for (int i = 0; i < 100; ++i) OF(check_winograd)(isa, f);
+  for (int i = 0; i < 100 && f->winograd_phases_input; ++i) OF(check_winograd_phases)(isa, f);
   for (int i = 0; i < 100; ++i) OF(check_winograd_rows)(isa, f);
 }
 

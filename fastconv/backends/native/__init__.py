@@ -435,7 +435,8 @@ def _winograd_packing_key(spec, layout):
 def _winograd_cost(op):
     def cost(spec):
         m = _winograd_tile(op, spec)
-        cost = Cost(*_winograd.work(op, spec, m, tiles()[spec.dtype.name]), f"F({m}, 3)")
+        form = f"F({m}, 3)" if spec.stride == (1, 1) else f"F({m}, 2) of four phases"
+        cost = Cost(*_winograd.work(op, spec, m, tiles()[spec.dtype.name]), form)
         if op == "conv2d":
             return cost
         # its weights are never packed beforehand

@@ -106,6 +106,11 @@ cdef extern from "fastconv.h" nogil:
         fc_winograd_weight_f32[2] winograd_weight
         fc_winograd_input_f32[2] winograd_input
         fc_winograd_output_f32[2] winograd_output
+        void (*winograd_phases_weight)(ptrdiff_t, const float*, float*, ptrdiff_t, ptrdiff_t,
+                                       ptrdiff_t) noexcept nogil
+        void (*winograd_phases_input)(ptrdiff_t, const float*, const int32_t*, ptrdiff_t, float*,
+                                      ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
+        fc_winograd_output_f32 winograd_phases_output
         void (*winograd_rows_weight)(ptrdiff_t, int, const float*, float*, ptrdiff_t) noexcept nogil
         void (*winograd_rows_input)(ptrdiff_t, const float**, float*, ptrdiff_t) noexcept nogil
         void (*winograd_rows_output)(ptrdiff_t, int, const float*, ptrdiff_t, float, float*,

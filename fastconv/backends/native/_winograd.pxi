@@ -1,5 +1,7 @@
 # Winograd's convolution F(m, 3) of 3x3 kernels with stride 1, and its gradient with respect to the
-# input: the same with the kernels turned and the channels exchanged.
+# input: the same with the kernels turned and the channels exchanged.  With stride 2 it is F(4, 2) of
+# the inputs' four phases, whose products add up: four times as many channels for each of 25 products,
+# but for those at infinity (csrc/kernels/winograd_phases.h).
 #
 # A block of tiles, in flat order over images, rows and columns of tiles, goes through three stages:
 #
@@ -23,7 +25,9 @@ cdef enum:
 
 
 cdef struct WinogradPlan:
-    ptrdiff_t m, n                              # outputs and inputs of a tile's side
+    ptrdiff_t m, n                              # outputs and products of a tile's side
+    ptrdiff_t stride, window, step              # of its inputs; from tile to tile
+    ptrdiff_t phases, v_phase                   # of channels, and elements of one
     ptrdiff_t images, height, width, top, left, out_h, out_w
     ptrdiff_t groups, channels, filters, vectors    # channels, their vectors, filters of a group
     ptrdiff_t tiles_h, tiles_w, tiles
@@ -50,41 +54,59 @@ cdef inline ptrdiff_t odd_lines(ptrdiff_t count, ptrdiff_t item) noexcept nogil:
     return (ceil_div(count * item, CACHE_LINE) | 1) * CACHE_LINE // item
 
 
-cdef inline void winograd_weight(const fc_isa* isa, ptrdiff_t m, ptrdiff_t channels, int turned,
-                                 const real* w, real* u, ptrdiff_t u_step,
-                                 ptrdiff_t u_pitch) noexcept nogil:
+cdef inline void winograd_weight(const fc_isa* isa, const WinogradPlan* plan, ptrdiff_t channels,
+                                 const real* w, real* u) noexcept nogil:
+    cdef ptrdiff_t phase = plan.channels * plan.panel
     if real is float:
-        isa.f32.winograd_weight[m // 2 - 1](channels, turned, w, u, u_step, u_pitch)
+        if plan.stride == 2:
+            isa.f32.winograd_phases_weight(channels, w, u, plan.panel, phase, plan.u_pitch)
+        else:
+            isa.f32.winograd_weight[plan.m // 2 - 1](channels, plan.turned, w, u, plan.panel,
+                                                     plan.u_pitch)
     else:
-        isa.f64.winograd_weight[m // 2 - 1](channels, turned, w, u, u_step, u_pitch)
+        isa.f64.winograd_weight[plan.m // 2 - 1](channels, plan.turned, w, u, plan.panel, plan.u_pitch)
 
 
-cdef inline void winograd_input(const fc_isa* isa, ptrdiff_t m, ptrdiff_t tiles, const real* x,
-                                const int32_t* at, ptrdiff_t x_col, real* v, ptrdiff_t v_tile,
-                                ptrdiff_t v_pitch) noexcept nogil:
+cdef inline void winograd_input(const fc_isa* isa, const WinogradPlan* plan, ptrdiff_t tiles,
+                                const real* x, const int32_t* at, ptrdiff_t x_col,
+                                real* v) noexcept nogil:
     if real is float:
-        isa.f32.winograd_input[m // 2 - 1](tiles, x, at, x_col, v, v_tile, v_pitch)
+        if plan.stride == 2:
+            isa.f32.winograd_phases_input(tiles, x, at, x_col, v, plan.v_tile, plan.v_phase,
+                                          plan.v_pitch)
+        else:
+            isa.f32.winograd_input[plan.m // 2 - 1](tiles, x, at, x_col, v, plan.v_tile, plan.v_pitch)
     else:
-        isa.f64.winograd_input[m // 2 - 1](tiles, x, at, x_col, v, v_tile, v_pitch)
+        isa.f64.winograd_input[plan.m // 2 - 1](tiles, x, at, x_col, v, plan.v_tile, plan.v_pitch)
 
 
-cdef inline void winograd_output(const fc_isa* isa, ptrdiff_t m, ptrdiff_t tiles, const real* z,
-                                 ptrdiff_t z_tile, ptrdiff_t z_pitch, const real* bias, real* y,
+cdef inline void winograd_output(const fc_isa* isa, const WinogradPlan* plan, ptrdiff_t tiles,
+                                 const real* z, const real* bias, real* y,
                                  ptrdiff_t y_row) noexcept nogil:
     if real is float:
-        isa.f32.winograd_output[m // 2 - 1](tiles, z, z_tile, z_pitch, bias, y, y_row)
+        if plan.stride == 2:
+            isa.f32.winograd_phases_output(tiles, z, plan.panel, plan.z_pitch, bias, y, y_row)
+        else:
+            isa.f32.winograd_output[plan.m // 2 - 1](tiles, z, plan.panel, plan.z_pitch, bias, y, y_row)
     else:
-        isa.f64.winograd_output[m // 2 - 1](tiles, z, z_tile, z_pitch, bias, y, y_row)
+        isa.f64.winograd_output[plan.m // 2 - 1](tiles, z, plan.panel, plan.z_pitch, bias, y, y_row)
 
 
 # --- plan ----------------------------------------------------------------------------------------
 
 cdef WinogradPlan winograd_weights_plan(const fc_isa* isa, const Geometry* g, ptrdiff_t m,
-                                        bint turned, ptrdiff_t item) noexcept nogil:
+                                        bint turned, ptrdiff_t item) except *:
     """What depends on the weights alone."""
     cdef WinogradPlan plan
+    if m == 4 and item != 4:
+        raise ValueError("m: expected 2 for float64, got 4")
+    if g.stride_h == 2 and (m != 4 or turned):
+        raise ValueError("stride: 2 takes tiles of 4x4, and no gradient")
     memset(&plan, 0, sizeof(WinogradPlan))
     plan.m, plan.n, plan.turned, plan.item, plan.groups = m, m + 2, turned, item, g.groups
+    plan.stride, plan.phases = g.stride_h, 1
+    if plan.stride == 2:
+        plan.n, plan.phases = m + 1, 4
     if item == 4:
         plan.lanes, plan.panel_v = isa.f32.lanes, isa.f32.panel_v
     else:
@@ -98,15 +120,16 @@ cdef WinogradPlan winograd_weights_plan(const fc_isa* isa, const Geometry* g, pt
     plan.vectors = ceil_div(plan.channels, plan.lanes)
     plan.panel = plan.lanes * plan.panel_v
     plan.panels = ceil_div(plan.filters, plan.panel)
-    plan.u_pitch = odd_lines(plan.channels * plan.panel, item)
+    plan.u_pitch = odd_lines(plan.phases * plan.channels * plan.panel, item)
     plan.u_size = plan.n * plan.n * plan.u_pitch * item         # of a panel
     return plan
 
 
 cdef void winograd_plan(WinogradPlan* plan, const Geometry* g, int threads) noexcept nogil:
     """Tiles, blocks and scratch."""
-    cdef ptrdiff_t item = plan.item, each
+    cdef ptrdiff_t item = plan.item, each, most = FC_WINOGRAD_STRIP // plan.stride
     plan.images = g.images
+    plan.step, plan.window = plan.m * plan.stride, (plan.m - 1) * plan.stride + 3
     if plan.turned:
         plan.height, plan.width, plan.out_h, plan.out_w = g.out_h, g.out_w, g.height, g.width
         plan.top, plan.left = 2 - g.top, 2 - g.left
@@ -115,9 +138,10 @@ cdef void winograd_plan(WinogradPlan* plan, const Geometry* g, int threads) noex
         plan.top, plan.left = g.top, g.left
     plan.tiles_h, plan.tiles_w = ceil_div(plan.out_h, plan.m), ceil_div(plan.out_w, plan.m)
     plan.tiles = plan.images * plan.tiles_h * plan.tiles_w
-    plan.n_strips = ceil_div(plan.tiles_w, FC_WINOGRAD_STRIP)
+    plan.n_strips = ceil_div(plan.tiles_w, most)
     plan.strip = ceil_div(plan.tiles_w, imax(plan.n_strips, 1))
-    plan.v_tile = odd_lines(plan.vectors * plan.lanes, item)
+    plan.v_phase = plan.vectors * plan.lanes
+    plan.v_tile = odd_lines(plan.phases * plan.v_phase, item)
     each = plan.n * plan.n * plan.v_tile * item
     plan.block = imin(V_BYTES // each, VZ_BYTES // (each + plan.n * plan.n * plan.panel * item))
     plan.far = plan.groups * plan.panels * plan.u_size > U_BYTES
@@ -133,11 +157,11 @@ cdef void winograd_plan(WinogradPlan* plan, const Geometry* g, int threads) noex
     plan.n_blocks = ceil_div(plan.tiles, plan.block)
     plan.v_pitch = odd_lines(plan.block * plan.v_tile, item)
     plan.z_pitch = odd_lines(plan.block * plan.panel, item)
-    plan.stage_row = (plan.strip * plan.m + 2) * plan.lanes
+    plan.stage_row = (plan.strip * plan.step + plan.window - plan.step) * plan.lanes
     plan.v_size = rounded(plan.n * plan.n * plan.v_pitch * item)
     plan.z_size = rounded(plan.n * plan.n * plan.z_pitch * item)
     # staged rows, or transformed outputs and a vector, or weights
-    plan.small_size = rounded(imax(plan.n * plan.stage_row + plan.lanes,
+    plan.small_size = rounded(imax(plan.window * plan.stage_row + plan.lanes,
                                    9 * WEIGHT_CHANNELS * plan.lanes) * item)
 
 
@@ -163,8 +187,7 @@ cdef void winograd_weights(const fc_isa* isa, const WinogradPlan* plan, const re
                 for i in range(many):
                     gather_lanes(isa, 9, <int>here, w + 9 * k + (c + i) * plan.w_channel, 9,
                                  taps + 9 * i * plan.lanes)
-            winograd_weight(isa, plan.m, many, plan.turned, taps,
-                            u + c * plan.panel + v * plan.lanes, plan.panel, plan.u_pitch)
+            winograd_weight(isa, plan, many, taps, u + c * plan.panel + v * plan.lanes)
 
 
 cdef void stage_strip(const fc_isa* isa, const WinogradPlan* plan, const real* x, ptrdiff_t here,
@@ -200,9 +223,10 @@ cdef void winograd_inputs(const fc_isa* isa, const WinogradPlan* plan, const rea
                           char* scratch) noexcept nogil:
     """V of tiles begin <= t < end, for one vector of a group's channels; v is that of tile begin."""
     cdef real* staged = <real*>scratch
-    cdef int32_t[6] at
+    cdef int32_t[9] at
     cdef ptrdiff_t s, row, i, lo, hi, h, w, slot, last_row, last_lo = 0, last_hi = 0
-    cdef ptrdiff_t here = imin(plan.channels - vector * plan.lanes, plan.lanes), m = plan.m
+    cdef ptrdiff_t here = imin(plan.channels - vector * plan.lanes, plan.lanes), step = plan.step
+    cdef ptrdiff_t shared = plan.window - step      # with the next tile
     cdef const real* image
     x += vector * plan.lanes * plan.xc
     v += vector * plan.lanes
@@ -214,34 +238,32 @@ cdef void winograd_inputs(const fc_isa* isa, const WinogradPlan* plan, const rea
             if lo >= hi:
                 continue
             image = x + row // plan.tiles_h * plan.xn
-            h = row % plan.tiles_h * m - plan.top
-            w = lo * m - plan.left
-            if (plan.xc == 1 and here == plan.lanes and h >= 0 and h + plan.n <= plan.height
-                    and w >= 0 and hi * m + 2 - plan.left <= plan.width
+            h = row % plan.tiles_h * step - plan.top
+            w = lo * step - plan.left
+            if (plan.xc == 1 and here == plan.lanes and h >= 0 and h + plan.window <= plan.height
+                    and w >= 0 and hi * step + shared - plan.left <= plan.width
                     and -0x8000000 < plan.xh < 0x8000000):
-                for i in range(plan.n):
+                for i in range(plan.window):
                     at[i] = <int32_t>(i * plan.xh)
-                winograd_input(isa, m, hi - lo, image + h * plan.xh + w * plan.xw, at, plan.xw,
-                               v + (row * plan.tiles_w + lo - begin) * plan.v_tile, plan.v_tile,
-                               plan.v_pitch)
+                winograd_input(isa, plan, hi - lo, image + h * plan.xh + w * plan.xw, at, plan.xw,
+                               v + (row * plan.tiles_w + lo - begin) * plan.v_tile)
                 last_row = -2
                 continue
-            # the row of tiles above has staged the first two rows
+            # the row of tiles above has staged the first rows
             i = 0
             if row == last_row + 1 and row % plan.tiles_h and lo == last_lo and hi == last_hi:
-                i = 2
+                i = shared
             last_row, last_lo, last_hi = row, lo, hi
-            while i < plan.n:
-                slot = (row % plan.tiles_h * m + i) % plan.n
-                stage_strip(isa, plan, image, here, h + i, w, (hi - lo) * m + 2,
+            while i < plan.window:
+                slot = (row % plan.tiles_h * step + i) % plan.window
+                stage_strip(isa, plan, image, here, h + i, w, (hi - lo) * step + shared,
                              staged + slot * plan.stage_row)
                 i += 1
-            for i in range(plan.n):
-                slot = (row % plan.tiles_h * m + i) % plan.n
+            for i in range(plan.window):
+                slot = (row % plan.tiles_h * step + i) % plan.window
                 at[i] = <int32_t>(slot * plan.stage_row)
-            winograd_input(isa, m, hi - lo, staged, at, plan.lanes,
-                           v + (row * plan.tiles_w + lo - begin) * plan.v_tile, plan.v_tile,
-                           plan.v_pitch)
+            winograd_input(isa, plan, hi - lo, staged, at, plan.lanes,
+                           v + (row * plan.tiles_w + lo - begin) * plan.v_tile)
 
 
 cdef void winograd_products(const fc_isa* isa, const WinogradPlan* plan, const real* u,
@@ -249,35 +271,53 @@ cdef void winograd_products(const fc_isa* isa, const WinogradPlan* plan, const r
                             real* z) noexcept nogil:
     """Z of some tiles and one panel."""
     cdef int32_t[6] at
-    cdef ptrdiff_t xi, k, t, left, rows, depth, i, ahead
-    cdef const char* coming
-    cdef real* sums
-    cdef ptrdiff_t most = imin(PRODUCT_DEPTH,
-                               PRODUCT_BYTES // (plan.panel * <ptrdiff_t>sizeof(real)))
+    cdef ptrdiff_t xi, phase, end, i
     for i in range(6):
         at[i] = <int32_t>(i * plan.v_tile)
     for xi in range(plan.n * plan.n):
-        k = 0
-        while k < plan.channels:
-            depth = imin(plan.channels - k, most)
-            t = 0
-            left = ceil_div(tiles, FC_PANEL_M)
-            coming = <const char*>(u + (k + depth) * plan.panel)
-            ahead = ceil_div(depth * plan.panel * <ptrdiff_t>sizeof(real), imax(tiles, 1))
-            while left:         # 13 tiles are 5 + 4 + 4: a short tile waits for its sums
-                rows = ceil_div(tiles - t, left)
-                sums = z + t * plan.panel
-                panel(isa, rows, vectors, depth, u + k * plan.panel, plan.panel,
-                      v + t * plan.v_tile + k, plan.off, at,
-                      sums if k else <const real*>plan.zeros, plan.panel if k else 0, sums,
-                      plan.panel, coming, panel_lines(depth, rows * ahead if plan.far else 0))
-                coming += rows * ahead
-                t += rows
-                left -= 1
-            k += depth
+        # at infinity there are the phases of two taps: the first two, or those in the middle
+        phase = 1 if plan.phases == 4 and xi % 5 == 4 else 0
+        end = 2 if plan.phases == 4 and xi // 5 == 4 else plan.phases - phase
+        i = phase
+        while i < end:
+            # all of them as one where no lanes are left over
+            winograd_sums(isa, plan, u + i * plan.channels * plan.panel, vectors, tiles,
+                          plan.channels * (end - i if plan.v_phase == plan.channels else 1),
+                          v + i * plan.v_phase, at, i == phase, z)
+            i = end if plan.v_phase == plan.channels else i + 1
         u += plan.u_pitch
         v += plan.v_pitch
         z += plan.z_pitch
+
+
+cdef void winograd_sums(const fc_isa* isa, const WinogradPlan* plan, const real* u, ptrdiff_t vectors,
+                        ptrdiff_t tiles, ptrdiff_t channels, const real* v, const int32_t* at,
+                        bint first, real* z) noexcept nogil:
+    """One product of tiles, summed over channels; added to what is there unless it is the first."""
+    cdef ptrdiff_t k = 0, t, left, rows, depth, ahead
+    cdef const char* coming
+    cdef real* sums
+    cdef bint begins
+    cdef ptrdiff_t most = imin(PRODUCT_DEPTH,
+                               PRODUCT_BYTES // (plan.panel * <ptrdiff_t>sizeof(real)))
+    while k < channels:
+        depth = imin(channels - k, most)
+        t = 0
+        left = ceil_div(tiles, FC_PANEL_M)
+        coming = <const char*>(u + (k + depth) * plan.panel)
+        ahead = ceil_div(depth * plan.panel * <ptrdiff_t>sizeof(real), imax(tiles, 1))
+        begins = first and k == 0
+        while left:         # 13 tiles are 5 + 4 + 4: a short tile waits for its sums
+            rows = ceil_div(tiles - t, left)
+            sums = z + t * plan.panel
+            panel(isa, rows, vectors, depth, u + k * plan.panel, plan.panel,
+                  v + t * plan.v_tile + k, plan.off, at,
+                  <const real*>plan.zeros if begins else sums, 0 if begins else plan.panel, sums,
+                  plan.panel, coming, panel_lines(depth, rows * ahead if plan.far else 0))
+            coming += rows * ahead
+            t += rows
+            left -= 1
+        k += depth
 
 
 cdef void winograd_outputs(const fc_isa* isa, const WinogradPlan* plan, const real* z,
@@ -298,8 +338,8 @@ cdef void winograd_outputs(const fc_isa* isa, const WinogradPlan* plan, const re
             if lo >= hi:
                 continue
             y_row = (hi - lo) * m * plan.lanes
-            winograd_output(isa, m, hi - lo, z + (row * plan.tiles_w + lo - begin) * plan.panel,
-                            plan.panel, plan.z_pitch, b, y, y_row)
+            winograd_output(isa, plan, hi - lo, z + (row * plan.tiles_w + lo - begin) * plan.panel, b,
+                            y, y_row)
             activate(isa, plan.activation, m * y_row, y)
             h = row % plan.tiles_h * m
             count = imin(hi * m, plan.out_w) - lo * m
@@ -508,8 +548,9 @@ cdef int winograd_on(WinogradPlan* plan, const real* w, WinogradWeights packed, 
         plan.w = w
         return winograd_run(isa, plan, <real*>NULL, threads)
     if (packed.isa != isa_index or packed.plan.m != plan.m or packed.plan.turned != plan.turned
-            or packed.plan.item != plan.item or packed.plan.groups != plan.groups
-            or packed.plan.channels != plan.channels or packed.plan.filters != plan.filters):
+            or packed.plan.stride != plan.stride or packed.plan.item != plan.item
+            or packed.plan.groups != plan.groups or packed.plan.channels != plan.channels
+            or packed.plan.filters != plan.filters):
         raise ValueError("packed: expected weights packed for this convolution and ISA")
     plan.u = packed.first
     return winograd_run(isa, plan, <real*>NULL, threads)
@@ -555,7 +596,8 @@ def winograd_pack(tuple geometry, weight, int m, bint turned, int isa, int threa
 
 def winograd(tuple geometry, x, weight, packed, bias, out, int activation, int m, bint turned,
              int isa, int threads):
-    """conv2d of 3x3 kernels with stride 1 and dilation 1; `weight` is read where `packed` is None.
+    """conv2d of 3x3 kernels with stride 1 or 2 (m = 4) and dilation 1; `weight` is read where `packed`
+    is None.
 
     `turned`: conv2d_input instead, from the gradient x.
     """

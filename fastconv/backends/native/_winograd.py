@@ -4,7 +4,12 @@ A tile of m x m outputs takes (m + 2)^2 products for each pair of channels inste
 times fewer for m = 2, 4 times for m = 4. Against that stand transforms, tiles that reach beyond the
 plane, more bytes of weights, and larger errors: those of a direct sum times `ERROR[m]` at most,
 measured as the largest error of an output against the largest of a direct sum in the same precision
-(tests/test_winograd.py). A NaN or an infinity spreads over the tiles that read it.
+(tests/test_winograd.py). That is of sums over three channels and more, or whose terms are of one
+size: a sum of few terms that differ by decades is hardly rounded, and the ratio can be larger.
+A NaN or an infinity spreads over the tiles that read it.
+
+With stride 2 the inputs fall into four phases, each of which meets one tap, two or four: F(4, 2) of
+them takes 81 products for 16 outputs instead of 144, in float32.
 
 Planes with a filter of their own, of many taps, are convolved by F(m, m) down the rows: groups of
 m rows take (2m - 1) / m^2 of the products. Errors are up to `ERROR_ROWS` times those of the direct
@@ -31,11 +36,13 @@ TILES = {"auto": (4, 2), "precise": (2,), "never": ()}
 
 # cycles for a vector of a tile's transformed inputs, of its products back, and of a pixel, each way
 INPUT, OUTPUT, PIXEL = 3.3, 2.4, 3.5
+# what four phases multiply all of these by: they are transformed one by one
+PHASES = 1.35
 # bytes of transformed weights in a cycle: read from beyond the caches; made and stored; made for a
 # panel at a time and used at once
 READ, MADE, MADE_AT_ONCE = 9.0, 2.6, 10.0
-# bytes of weights that stay in a cache
-CACHED = 2**23
+# bytes of weights that stay in a cache; of those of four phases, which are many for few tiles
+CACHED, CACHED_PHASES = 2**23, 2**22
 # cycles round the sums of a register tile: its call, and its results to and from memory
 CALL = 60
 # the tiles, and the channels of a product, that the driver takes at a time (_winograd.pxi)
@@ -63,11 +70,14 @@ def reason(op, spec, setting):
     if (spec.R, spec.S) != (3, 3) and not planes:
         least = f"neither 3x3 nor of {ROWS_LEAST_TAPS} taps and more"
         return f"the kernel is {spec.R}x{spec.S}, {least if one else 'not 3x3'}"
-    if spec.stride != (1, 1):
+    in_phases = op == "conv2d" and not planes and spec.stride == (2, 2)
+    if spec.stride != (1, 1) and not in_phases:
         return f"the stride is {spec.stride}, not 1"
     if spec.dilation != (1, 1) and not (planes and spec.dilation[0] == 1):
         return f"the dilation is {spec.dilation}, not 1"
-    if not TILES[setting]:
+    if in_phases and spec.dtype.itemsize == 8:
+        return "the stride is 2, and the dtype float64"
+    if not TILES[setting] or (in_phases and 4 not in TILES[setting]):
         return f"using(winograd={setting!r}) forbids it"
     return None
 
@@ -79,31 +89,36 @@ def work(op, spec, m, tile):
     if op == "conv2d_input":
         channels, filters, rows, cols = spec.K, spec.C, spec.H, spec.W
     channels, filters = channels // spec.groups, filters // spec.groups
-    item, products = spec.dtype.itemsize, (m + 2) ** 2
+    # products of a tile, and of those with a channel: of four phases not all have each
+    item, products, of_channel = spec.dtype.itemsize, (m + 2) ** 2, (m + 2) ** 2
+    phases, transform, cached = 1, 1.0, CACHED
+    if spec.stride == (2, 2):
+        products, of_channel, phases = (m + 1) ** 2, (2 * m + 1) ** 2, 4
+        transform, cached = PHASES, CACHED_PHASES
     tiles = spec.N * ceil(rows / m) * ceil(cols / m)
     inputs, outputs = ceil(channels / lanes), ceil(filters / lanes)
-    each = products * channels * item
+    each = products * phases * channels * item
     block = min(V_BYTES // each, VZ_BYTES // (each + products * panel_v * lanes * item))
-    weights = products * channels * outputs * lanes * item * spec.groups
+    weights = of_channel * channels * outputs * lanes * item * spec.groups
     if weights > U_BYTES:
         block = max(block, min(V_MOST_BYTES // each, FEW_TILES))
     blocks = ceil(tiles / max(block, 1)) or 1
-    flops = 2 * products * tiles * channels * outputs * lanes * spec.groups
+    flops = 2 * of_channel * tiles * channels * outputs * lanes * spec.groups
     # a register tile that is not full waits for its sums
     tall = min(PANEL_ROWS, ceil(tiles / ceil(tiles / PANEL_ROWS))) if tiles else 1
     sums = tall * min(outputs, panel_v)
     passes = lanes / path  # of a vector, in halves through some processors
     rate = TILE_SHARE * 2 * lanes * sums / max(passes * sums / 2, FMA_LATENCY)
-    moved = spec.groups * tiles * products * (INPUT * inputs + OUTPUT * outputs)
+    moved = spec.groups * tiles * (of_channel * INPUT * inputs + products * OUTPUT * outputs)
     moved += spec.groups * PIXEL * spec.N * (spec.H * spec.W * inputs + spec.P * spec.Q * outputs)
-    moved *= passes
+    moved *= passes * transform
     deepest = min(PRODUCT_DEPTH, PRODUCT_BYTES // (panel_v * lanes * item))
     panels, depths = ceil(outputs / panel_v), ceil(channels / deepest)
-    moved += spec.groups * CALL * products * ceil(tiles / PANEL_ROWS) * panels * depths
+    moved += spec.groups * CALL * of_channel * ceil(tiles / PANEL_ROWS) * panels * depths
     # few channels hide nothing of what goes to and from memory
     moved *= max(1, 2 * path / channels)
     # processors with paths of 64 bytes were slower here, not only in comparison
-    moved += blocks * max(0, weights - CACHED) / (READ if path * item <= 32 else READ / 2)
+    moved += blocks * max(0, weights - cached) / (READ if path * item <= 32 else READ / 2)
     packing = weights / (MADE if blocks > 1 else MADE_AT_ONCE)
     return flops, rate, moved, packing
 
@@ -129,5 +144,6 @@ def choose_tile(op, spec, setting, tile):
         flops, rate, moved, _ = work(op, spec, m, tile)
         return flops / rate + moved
 
-    allowed = TILES[setting]
-    return 2 if spec.dtype.itemsize == 8 else min(allowed, key=cycles)
+    if spec.stride == (2, 2):
+        return 4
+    return 2 if spec.dtype.itemsize == 8 else min(TILES[setting], key=cycles)
