@@ -60,7 +60,7 @@ WRITE, WRITE_APART = 1.0, 4.0
 # cycles for an element of the weight: packed for all blocks, or by the block that needs it
 PACK, PACK_AT_ONCE = 2.0, 0.7
 # the same for 1x1 kernels, whose weights come from memory and are used once or twice
-PACK_POINTS = 1.5
+PACK_POINTS = 1.6
 # cycles that a tap of a plane's tile takes, with its share of the loads; of planes for narrow tiles
 PLANE_TAP, NARROW_TAP = 0.57, 0.77
 # cycles for a row of a plane with each further filter of a channel, which "direct" has in one tile
