@@ -99,7 +99,10 @@ class _Job:
             self.rows, self.cols = spec.H, spec.W
         self.depth = self.C * spec.R * spec.S
         self.flops = 2 * spec.N * groups * self.K * self.depth * spec.P * spec.Q
-        image = spec.P * spec.Q if op == "conv2d_input" else spec.H * spec.W
+        # a stride larger than the kernel leaves rows out
+        image = min(spec.H, spec.P * spec.R) * spec.W
+        if op == "conv2d_input":
+            image = spec.P * spec.Q
         self.read = spec.N * groups * self.C * image
         self.made = spec.N * groups * self.K * self.rows * self.cols
 
