@@ -345,9 +345,12 @@ def page(tmp_path):
 def test_a_folded_run_says_what_is_not_as_in_the_first():
     other = results()
     other["machine"] = other["machine"] | {"isa": "avx2"}
-    text = table.tables([results(), results(), other])
+    elsewhere = results()
+    elsewhere["machine"] = elsewhere["machine"] | {"cpu": "another"}
+    text = table.tables([results(), results(), other, elsewhere])
     assert text.count("<summary>The same with 1 thread</summary>") == 1
     assert text.count("<summary>The same with 1 thread, avx2</summary>") == 1
+    assert text.count("<summary>The same with 1 thread, another</summary>") == 1
 
 
 @in_the_tree

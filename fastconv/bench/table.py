@@ -341,10 +341,11 @@ def tables(runs):
     parts = [table(first)]
     parts += [cold_table(run["cold_start"]) for run in runs if run.get("cold_start")][:1]
     for run in others:
-        threads, isa = run["machine"]["threads"], run["machine"]["isa"]
+        machine, threads = run["machine"], run["machine"]["threads"]
         title = f"The same with {threads} thread{'s' if threads != 1 else ''}"
-        if isa != first["machine"]["isa"]:
-            title += f", {isa}"
+        for name in ("isa", "cpu"):
+            if machine[name] != first["machine"][name]:
+                title += f", {machine[name]}"
         parts.append(f"<details>\n<summary>{title}</summary>\n\n{table(run)}\n\n</details>")
     return "\n\n".join(parts)
 
