@@ -100,3 +100,26 @@ def test_one_filter_of_nan(rng):
     w[1] = -w[1]
     planes, last = both(fc.conv2d, x, w, None, padding=1, groups=3)
     np.testing.assert_array_equal(np.signbit(planes), np.signbit(last))
+
+
+@pytest.mark.parametrize("isa", native.available_isas())
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("rows, columns", [(101, 200), (37, 97), (73, 40), (9, 14)])
+def test_bits_do_not_depend_on_blocks_of_rows(rows, columns, stride, dtype, isa, rng):
+    """Also where the last of them is one row alone."""
+    x = rng.uniform(-1, 1, (1, 3, rows, columns)).astype(dtype)
+    w = rng.uniform(-1, 1, (3, 1, 3, 3)).astype(dtype)
+    how = {"groups": 3, "padding": 1, "stride": stride, "backend": "native", "method": "depthwise"}
+
+    def called(x, threads, **more):
+        with fc.using(isa=isa, num_threads=threads):
+            return fc.conv2d(x, w, **how | more)
+
+    y = called(x, 1)
+    for threads in (2, 3, 4, 8, 16):
+        np.testing.assert_array_equal(called(x, threads), y)
+    alone = {"padding": ((0, 0), (1, 1))}
+    for p in range(1, y.shape[2] - 1):
+        row = called(x[:, :, p * stride - 1 : p * stride + 2], 1, **alone)
+        np.testing.assert_array_equal(row[:, :, 0], y[:, :, p])

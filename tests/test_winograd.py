@@ -353,12 +353,29 @@ def test_packed_weights_serve_any_size_and_nothing_else(rng):
             _conv.winograd(spec.geometry, given, w, packed, None, y, 0, m, turned, isa, 1)
 
 
+@pytest.mark.parametrize("method", ["auto", "winograd"])
+def test_one_packed_weight_serves_both_strides(method, rng):
+    x = rng.uniform(-1, 1, (1, 64, 56, 56)).astype("f4")
+    w = rng.uniform(-1, 1, (64, 64, 3, 3)).astype("f4")
+    packed = fc.pack_conv2d(w, x.shape, padding=1, method=method)
+    for stride in (1, 2, 1, 2):
+        how = {"stride": stride, "padding": 1, "method": method}
+        np.testing.assert_array_equal(fc.conv2d(x, packed, **how), fc.conv2d(x, w, **how))
+
+
 @pytest.mark.parametrize(
-    "stride, m, turned, dtype", [(1, 4, False, "f8"), (2, 2, False, "f4"), (2, 4, True, "f4")]
+    "stride, m, turned, dtype",
+    [
+        (1, 4, False, "f8"),
+        (2, 2, False, "f4"),
+        (2, 4, True, "f4"),
+        ((1, 2), 4, False, "f4"),
+        (3, 4, False, "f4"),
+    ],
 )
 def test_tiles_that_there_are_not(stride, m, turned, dtype):
     spec = conv_spec((1, 2, 9, 9), (2, 2, 3, 3), stride, 1, 1, 1, np.dtype(dtype))
-    with pytest.raises(ValueError, match="m: expected 2 for float64|stride: 2 takes tiles of 4x4"):
+    with pytest.raises(ValueError, match="m: expected 2 for float64|stride: expected 1, or 2"):
         run(spec, np.ones(spec.input_shape, dtype), np.ones((2, 2, 3, 3), dtype), m, ISAS[0], 1,
             turned=turned)  # fmt: skip
 

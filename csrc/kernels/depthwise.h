@@ -35,7 +35,7 @@ FC_INLINE vec FN(fc_depthwise_merge)(const vec one[2], const vec two[2]) {
   return sorted(some_evens(two[0], two[1]) + some_odds(two[0], two[1]) + some_evens(one[0], one[1]));
 }
 
-/* whether 3x3 kernels read each pixel once: at stride 1 that takes 32 registers */
+/* whether 3x3 kernels read each pixel once at stride 1, too: worth it where loads cross cache lines */
 #define FC_DEPTHWISE_ONCE(stride) ((stride) == 1 && FC_BYTES == 64)
 
 /* n pixels of M rows, in V vectors */
@@ -275,9 +275,11 @@ FC_INLINE void FN(fc_depthwise_rows)(const int M, const int V, const ptrdiff_t s
  *      max(Q, VL) * stride + 3 - stride pixels are read, whatever they hold beside the row
  *   w  [3][3]      y  [P] rows y_pitch apart, of Q pixels
  *
- * stride is 1 or 2, in both directions.  A tile is some rows by one vector, two rows where no pixel is
- * left out: all weights are in registers, and pixels come from memory as factors, but for those that
- * several rows need.
+ * stride is 1 or 2, in both directions.  A tile is some rows by one vector, with all weights in
+ * registers.  The order of a sum follows from its column alone.
+ *
+ * First a tile whose taps each have a load of their own; pixels come from memory as factors, but for those
+ * that several rows need.
  */
 FC_INLINE void FN(fc_depthwise_3x3_tile)(const int M, const ivec *mask, const FC_T *const *x,
                                          ptrdiff_t at, const vec w[9], vec bias, FC_T *y,
@@ -341,15 +343,15 @@ FC_INLINE void FN(fc_depthwise_3x3_halves)(const int M, const ivec *mask, const 
   }
 }
 
-/* The same at stride 1, of 2 rows: `at` where tap 1 lies, and sums by taps that move in the end.  A load
+/* The same at stride 1: `at` where tap 1 lies, and sums by taps that move in the end.  A load
  * that crosses a cache line, as two of three do where each tap has its own, takes two cycles. */
-FC_INLINE void FN(fc_depthwise_3x3_once)(const FC_T *const *x, ptrdiff_t at, const vec w[9],
-                                         vec bias, vec sum[3][2]) {
+FC_INLINE void FN(fc_depthwise_3x3_once)(const int M, const FC_T *const *x, ptrdiff_t at,
+                                         const vec w[9], vec bias, vec sum[3][2]) {
 #pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j) {
+  for (int j = 0; j < M + 2; ++j) {
     const vec v = held(load(x[j] + at));
 #pragma GCC unroll 2
-    for (int m = 0; m < 2; ++m) {
+    for (int m = 0; m < M; ++m) {
       const int r = j - m;
       if (r < 0 || r >= 3) continue;
 #pragma GCC unroll 3
@@ -388,33 +390,34 @@ FC_INLINE void FN(fc_depthwise_3x3_weights)(const int stride, const FC_T *taps, 
     }
 }
 
-/* n >= VL columns that read no pixel beside the rows, of P >= 2 rows, in the order of memory.  But where
+/* n >= VL columns that read no pixel beside the rows, of P >= M rows, in the order of memory.  But where
  * pixels are read once taps 0 and 2 of the first and last may lie there, and at stride 1 n is a multiple
  * of VL. */
-FC_INLINE void FN(fc_depthwise_3x3_inner)(const int stride, ptrdiff_t P, const FC_T *const *x,
-                                          ptrdiff_t at, ptrdiff_t width, const FC_T *taps, FC_T bias,
-                                          FC_T *y, ptrdiff_t y_pitch, ptrdiff_t n) {
+FC_INLINE void FN(fc_depthwise_3x3_inner)(const int M, const int stride, ptrdiff_t P,
+                                          const FC_T *const *x, ptrdiff_t at, ptrdiff_t width,
+                                          const FC_T *taps, FC_T bias, FC_T *y, ptrdiff_t y_pitch,
+                                          ptrdiff_t n) {
   vec w[9];
   FN(fc_depthwise_3x3_weights)(stride, taps, w);
   const vec start = held(splat(bias));
   vec before[2] = {start, start};
-  for (ptrdiff_t p = 0; p < P; p += 2) {
-    if (p > P - 2) p = P - 2;
+  for (ptrdiff_t p = 0; p < P; p += M) {
+    if (p > P - M) p = P - M;
     const FC_T *x_p[5];
 #pragma GCC unroll 5
-    for (int j = 0; j < stride + 3; ++j) x_p[j] = x[p * stride + j] + at;
+    for (int j = 0; j < (M - 1) * stride + 3; ++j) x_p[j] = x[p * stride + j] + at;
     FC_T *const y_p = y + p * y_pitch;
     if (FC_DEPTHWISE_ONCE(stride)) {
       vec sum[3][2], next[3][2] = {{start, start}, {start, start}, {start, start}};
-      FN(fc_depthwise_3x3_beside)(2, 1, x_p, -1, at == 0, taps, 0, before);
-      FN(fc_depthwise_3x3_once)(x_p, 0, w, start, sum);
+      FN(fc_depthwise_3x3_beside)(M, 1, x_p, -1, at == 0, taps, 0, before);
+      FN(fc_depthwise_3x3_once)(M, x_p, 0, w, start, sum);
       for (ptrdiff_t q = 0; q < n; q += VL) {
         if (q < n - VL)
-          FN(fc_depthwise_3x3_once)(x_p, q + VL, w, start, next);
+          FN(fc_depthwise_3x3_once)(M, x_p, q + VL, w, start, next);
         else
-          FN(fc_depthwise_3x3_beside)(2, 1, x_p, n, at + n == width, taps + 2, 0, next[2]);
+          FN(fc_depthwise_3x3_beside)(M, 1, x_p, n, at + n == width, taps + 2, 0, next[2]);
 #pragma GCC unroll 2
-        for (int m = 0; m < 2; ++m) {
+        for (int m = 0; m < M; ++m) {
           store(y_p + m * y_pitch + q,
                 sum[1][m] + (moved(before[m], sum[0][m]) + moved_back(sum[2][m], next[2][m])));
           before[m] = sum[0][m];
@@ -427,12 +430,12 @@ FC_INLINE void FN(fc_depthwise_3x3_inner)(const int stride, ptrdiff_t P, const F
     for (ptrdiff_t q = 0; q < n; q += VL) {
       if (q > n - VL) q = n - VL;
       if (stride == 1) {
-        FN(fc_depthwise_3x3_tile)(2, NULL, x_p, q, w, start, y_p + q, y_pitch, VL);
+        FN(fc_depthwise_3x3_tile)(M, NULL, x_p, q, w, start, y_p + q, y_pitch, VL);
         continue;
       }
       if (q == 0 || q == n - VL)
-        FN(fc_depthwise_3x3_beside)(2, 2, x_p, 2 * q - 1, at + q == 0, taps, bias, before);
-      FN(fc_depthwise_3x3_halves)(2, NULL, x_p, 2 * q, w, start, before, y_p + q, y_pitch, VL);
+        FN(fc_depthwise_3x3_beside)(M, 2, x_p, 2 * q - 1, at + q == 0, taps, bias, before);
+      FN(fc_depthwise_3x3_halves)(M, NULL, x_p, 2 * q, w, start, before, y_p + q, y_pitch, VL);
     }
   }
 }
@@ -491,7 +494,10 @@ FC_INLINE void FN(fc_depthwise_3x3_border)(const int stride, const ivec *in, ptr
   FC_KERNEL void FN(fc_inner_3x3_s##stride)(ptrdiff_t P, const FC_T *const *x, ptrdiff_t at,     \
                                             ptrdiff_t width, const FC_T *w, FC_T bias, FC_T *y,  \
                                             ptrdiff_t y_pitch, ptrdiff_t n) {                    \
-    FN(fc_depthwise_3x3_inner)(stride, P, x, at, width, w, bias, y, y_pitch, n);                 \
+    if (FC_DEPTHWISE_ONCE(stride) && P == 1)                                                     \
+      FN(fc_depthwise_3x3_inner)(1, stride, P, x, at, width, w, bias, y, y_pitch, n);            \
+    else                                                                                         \
+      FN(fc_depthwise_3x3_inner)(2, stride, P, x, at, width, w, bias, y, y_pitch, n);            \
   }                                                                                              \
   FC_KERNEL __attribute__((nonnull)) void FN(fc_border_3x3_s##stride)(                           \
       const ivec *mask, ptrdiff_t P, const FC_T *const *x, ptrdiff_t at, int is_beside,          \
@@ -510,7 +516,8 @@ FC_KERNEL void FN(fc_depthwise_3x3) FC_DEPTHWISE_3X3_ARGS(FC_T) {
   ptrdiff_t end = (width + left - 3 + once + stride) / stride;
   if (end >= Q && Q >= VL && begin > Q - VL && beside <= (Q - VL) * stride) begin = Q - VL;
   end = end >= Q && !once ? Q : begin + ((end < Q ? end : Q) - begin) / VL * VL;
-  const int is_inner = P > 1 && end - begin >= (once ? 2 * VL : VL);
+  /* `once` adds up in another order: for a row alone, too */
+  const int is_inner = once ? end - begin >= 2 * VL : P > 1 && end - begin >= VL;
   if (is_inner) /* first, so that rows come into the cache in their order */
     (stride == 1 ? FN(fc_inner_3x3_s1) : FN(fc_inner_3x3_s2))(
         P, x, begin * stride - beside, width, w, bias, y + begin, y_pitch, end - begin);

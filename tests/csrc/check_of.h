@@ -420,6 +420,14 @@ static void OF(check_depthwise_3x3)(const char *isa, const OF(fc_kernels) * f) {
     }
   f->depthwise_3x3(stride, P, Q, (const T *const *)row, left, width, w, 3, y, y_pitch);
   OF(same)(isa, "depthwise_3x3", y, expected, n_y);
+  /* where sums round, a row has the same bits alone as among others */
+  for (ptrdiff_t i = 0; i < rows; ++i)
+    for (ptrdiff_t j = 0; j < n; ++j) row[i][j - left] /= 3;
+  f->depthwise_3x3(stride, P, Q, (const T *const *)row, left, width, w, 3, expected, y_pitch);
+  for (ptrdiff_t p = 0; p < P; ++p)
+    f->depthwise_3x3(stride, 1, Q, (const T *const *)row + p * stride, left, width, w, 3,
+                     y + p * y_pitch, y_pitch);
+  OF(same)(isa, "depthwise_3x3, row by row", y, expected, n_y);
   for (ptrdiff_t i = 0; i < rows; ++i) leave(row[i] - left);
   leave(row), leave(w), leave(y), leave(expected);
 }

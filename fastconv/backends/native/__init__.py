@@ -423,13 +423,13 @@ def _winograd_input(spec, grad_output, weight, out):
 
 
 def _winograd_pack(spec, weight, layout):
-    """The weight's transforms, for inputs of any size that get the same tile."""
+    """The weight's transforms, for inputs of any size that get the same tile and stride."""
     m = _winograd_tile("conv2d", spec)
     return _run(_conv.winograd_pack, spec.geometry, weight, m, False)
 
 
 def _winograd_packing_key(spec, layout):
-    return _isa(), _winograd_tile("conv2d", spec)
+    return _isa(), _winograd_tile("conv2d", spec), spec.stride
 
 
 def _winograd_cost(op):

@@ -68,7 +68,7 @@ cdef ptrdiff_t share_groups(ptrdiff_t groups, ptrdiff_t most, ptrdiff_t planes,
 cdef void cut_patches(Plan* plan, const fc_isa* isa, size_t item_size, int threads) noexcept nogil:
     """Chooses the blocks and sizes the scratch, as `cut` does for the other forms."""
     cdef ptrdiff_t flat = plan.row.n_out * plan.col.n_out, depth = imax(plan.cb * plan.taps, 1)
-    cdef ptrdiff_t item = <ptrdiff_t>item_size, width, items
+    cdef ptrdiff_t item = <ptrdiff_t>item_size, width, items, parts
     plan.group_v = isa.f32.panel_v if item_size == 4 else isa.f64.panel_v
     width = plan.group_v * plan.lanes
     plan.steps = imax(patch_step_bytes // (item * width), 32)
@@ -84,7 +84,7 @@ cdef void cut_patches(Plan* plan, const fc_isa* isa, size_t item_size, int threa
         items = plan.images * plan.groups
         items = threads * ceil_div(flat, 2 * PATCH_PIXELS * threads) if items % threads else (
             ceil_div(flat, 2 * PATCH_PIXELS))
-        plan.pb = ceil_div(ceil_div(flat, items), plan.lanes) * plan.lanes
+        plan.pb = imax(ceil_div(ceil_div(flat, items), plan.lanes) * plan.lanes, 2 * width)
     else:
         plan.pb = share_groups(ceil_div(flat, width), plan.pb, plan.images * plan.groups, threads)
         plan.pb *= width
@@ -92,8 +92,10 @@ cdef void cut_patches(Plan* plan, const fc_isa* isa, size_t item_size, int threa
     plan.rest = width if plan.direct else plan.pb
     plan.filters = plan.co
     items = plan.images * plan.groups * plan.n_pb
-    if threads > 1 and items < 2 * threads:
-        plan.filters = ceil_div(plan.co, ceil_div(2 * threads, items))
+    # those that keep are equal already, and each piece of the filters would read the planes again
+    parts = threads if plan.keeps else 2 * threads
+    if threads > 1 and items < parts:
+        plan.filters = ceil_div(plan.co, ceil_div(parts, items))
     if not plan.direct:
         plan.filters = imin(plan.filters, Y_BYTES // (item * plan.rest))
     # whole tiles

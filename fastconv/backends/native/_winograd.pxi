@@ -10,7 +10,7 @@
 #   outputs          Z transformed back, with bias and activation, into the image
 #
 # The weights U[group][panel][xi][c][k] are read once for each block, so a block has many tiles; they
-# depend on nothing but the weights, m and the ISA.  Sums run over c in one order whatever the block, so
+# depend on nothing but the weights, m, the stride and the ISA.  Sums run over c in one order whatever the block, so
 # the bits depend neither on it nor on the threads.
 
 cdef enum:
@@ -100,8 +100,8 @@ cdef WinogradPlan winograd_weights_plan(const fc_isa* isa, const Geometry* g, pt
     cdef WinogradPlan plan
     if m == 4 and item != 4:
         raise ValueError("m: expected 2 for float64, got 4")
-    if g.stride_h == 2 and (m != 4 or turned):
-        raise ValueError("stride: 2 takes tiles of 4x4, and no gradient")
+    if not (g.stride_h == g.stride_w == 1 or g.stride_h == g.stride_w == 2 and m == 4 and not turned):
+        raise ValueError("stride: expected 1, or 2 with tiles of 4x4 and no gradient")
     memset(&plan, 0, sizeof(WinogradPlan))
     plan.m, plan.n, plan.turned, plan.item, plan.groups = m, m + 2, turned, item, g.groups
     plan.stride, plan.phases = g.stride_h, 1
@@ -488,7 +488,7 @@ cdef enum:
 
 
 cdef class WinogradWeights:
-    """U of some weights, for inputs of any size."""
+    """U of some weights, for inputs of any size and one stride."""
 
     cdef char* memory
     cdef char* first
