@@ -114,19 +114,20 @@ CONV = {
 }
 
 
-def methods(op, backend, name):
+def methods(op, backend, name, dtype):
     """Those of a backend that serve a shape."""
-    spec = conv_spec(*CONV[name])
+    spec = conv_spec(*CONV[name], np.dtype(dtype))
     return sorted(r.method for r in implementations(op, backend) if r.supports(spec) is None)
 
 
 def threaded():
-    """(backend, name, method): each method of each backend with the shapes that it serves."""
+    """(backend, name, method, dtype): each method of each backend with what it serves."""
     return [
-        (backend, name, method)
+        (backend, name, method, dtype)
         for backend in helpers.FAST_BACKENDS
         for name in CONV
-        for method in ("auto", *methods("conv2d", backend, name))
+        for dtype in DTYPES
+        for method in ("auto", *methods("conv2d", backend, name, dtype))
     ]
 
 
@@ -142,17 +143,16 @@ def same_bits(function):
 
 
 class TestThreads:
-    @pytest.mark.parametrize("dtype", DTYPES)
-    @pytest.mark.parametrize("backend, name, method", threaded())
+    @pytest.mark.parametrize("backend, name, method, dtype", threaded())
     def test_convolutions(self, backend, name, method, dtype, rng):
         shape, weight_shape, *how = CONV[name]
         x, w = random(rng, shape, dtype), random(rng, weight_shape, dtype)
         kw = {"backend": backend, "method": method}
         y = fc.conv2d(x, w, None, *how, **kw)
         same_bits(lambda: fc.conv2d(x, w, None, *how, **kw))
-        if method in ("auto", *methods("conv2d_input", backend, name)):
+        if method in ("auto", *methods("conv2d_input", backend, name, dtype)):
             same_bits(lambda: grad.conv2d_input(x.shape, w, y, *how, **kw))
-        if method in ("auto", *methods("conv2d_weight", backend, name)):
+        if method in ("auto", *methods("conv2d_weight", backend, name, dtype)):
             same_bits(lambda: grad.conv2d_weight(x, w.shape, y, *how, **kw))
 
     @pytest.mark.parametrize("dtype", DTYPES)
