@@ -27,7 +27,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastconv.backends.native._dispatch cimport (
     Call, FC_PANEL_M, FC_PANEL_TURN, FC_WINOGRAD_STRIP, fc_channels, fc_float_mode,
-    fc_flush_denormals, fc_isa, fc_set_float_mode, isa_table,
+    fc_flush_denormals, fc_isa, fc_set_float_mode, is_halved, isa_table,
 )
 from fastconv.backends.native._views cimport View, is_contiguous, is_like, look_at, overlap
 

@@ -239,6 +239,8 @@ cdef extern from "fastconv.h" nogil:
 
 # The kernels of the ISA with this index in isa_names().
 cdef const fc_isa* isa_table(int index) noexcept nogil
+# Whether this CPU takes its vectors in halves.
+cdef bint is_halved(const fc_isa* isa) noexcept nogil
 
 # A call with all worked out but its arrays; see _calls.pxi.
 cdef class Call:

@@ -59,6 +59,23 @@ def call(driver, bint flush, *arguments):
         fc_set_float_mode(before)
 
 
+cdef const fc_isa* find_halved() noexcept:
+    cdef int i = 0
+    while fc_isas[i] != NULL:
+        if fc_isas[i].halves != NULL and fc_isas[i].runs() and fc_isas[i].halves():
+            break
+        i += 1
+    return fc_isas[i]
+
+
+# asked for once: under a hypervisor the answer takes microseconds
+cdef const fc_isa* HALVED = find_halved()
+
+
+cdef bint is_halved(const fc_isa* isa) noexcept nogil:
+    return isa == HALVED
+
+
 def isa_names():
     """Names of the ISAs compiled into this build, best first."""
     names = []
@@ -78,8 +95,7 @@ def tiles(int index):
     """Vectors and tile sizes of the ISA with this index in `isa_names()`, by element type."""
     cdef const fc_kernels_f32* f32 = fc_isas[index].f32
     cdef const fc_kernels_f64* f64 = fc_isas[index].f64
-    cdef const fc_isa* isa = fc_isas[index]
-    cdef int halves = 2 if isa.halves != NULL and isa.halves() else 1
+    cdef int halves = 2 if is_halved(fc_isas[index]) else 1
     return {
         "float32": {"lanes": f32.lanes, "path": f32.lanes // halves,
                     "m": f32.tile_m, "v": f32.tile_v[f32.tile_m], "panel_v": f32.panel_v,

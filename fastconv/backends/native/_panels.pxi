@@ -11,20 +11,9 @@ cdef enum:
     PANEL_DEPTH = 256           # most taps times channels of a block: its weights stay in L1 or L2
     PANEL_GROUP = 48            # pixels that go into the output together: whole tiles, whole vectors
 
-cdef const fc_isa* halved_isa = find_halved()
 cdef ptrdiff_t panel_step_bytes = fc_first_level() * 7 // 8  # weights and inputs of some steps
 cdef ptrdiff_t panel_stage_bytes = fc_second_level() // 4   # staged input of one block
 cdef ptrdiff_t panel_y_bytes = fc_second_level() * 3 // 8   # sums of one block
-
-
-cdef const fc_isa* find_halved() noexcept:
-    """The ISA whose vectors this CPU takes in halves, asked for once: the answer takes a microsecond."""
-    cdef int i = 0
-    while isa_table(i) != NULL:
-        if isa_table(i).halves != NULL and isa_table(i).runs() and isa_table(i).halves():
-            break
-        i += 1
-    return isa_table(i)
 
 
 cdef struct PanelPlan:
@@ -89,7 +78,7 @@ cdef void plan_panels(PanelPlan* plan, const fc_isa* isa, size_t item_size,
     plan.steps = imax(panel_step_bytes // <ptrdiff_t>(
         width * item_size + CACHE_LINE // imin(imax(xp.col.n_taps, 1), 4)), 32)
     # vectors that are multiplied in halves leave the time to get them from L2
-    if plan.by_tile or isa == halved_isa:
+    if plan.by_tile or is_halved(isa):
         plan.steps = PANEL_DEPTH
     most = imax(panel_stage_bytes // <ptrdiff_t>(item_size * xp.cb * xp.col.step), PANEL_GROUP)
     if not plan.in_place:

@@ -6,6 +6,7 @@ plane, more bytes of weights, and larger errors: those of a direct sum times `ER
 measured as the largest error of an output against the largest of a direct sum in the same precision
 (tests/test_winograd.py). That is of sums over three channels and more, or whose terms are of one
 size: a sum of few terms that differ by decades is hardly rounded, and the ratio can be larger.
+Those of one channel are up to `ERROR[m]` * 2**-23 * the largest pixel * the taps' magnitudes.
 A NaN or an infinity spreads over the tiles that read it.
 
 With stride 2 the inputs fall into four phases, each of which meets one tap, two or four: F(4, 2) of
