@@ -96,6 +96,10 @@ typedef struct {
 #define FC_WINOGRAD_PHASES_INPUT_ARGS(T)                                                         \
   (ptrdiff_t tiles, const T *x, const int32_t *at, ptrdiff_t x_col, T *v, ptrdiff_t v_tile,      \
    ptrdiff_t v_phase, ptrdiff_t v_pitch)
+/* kernels/winograd_pairs.h */
+#define FC_WINOGRAD_PAIRS_ARGS(T)                                                                \
+  (ptrdiff_t P, ptrdiff_t Q, const T *const *x, ptrdiff_t left, ptrdiff_t width, const T *w,     \
+   T bias, T *y, ptrdiff_t y_pitch)
 /* kernels/winograd_rows.h */
 #define FC_WINOGRAD_ROWS_WEIGHT_ARGS(T) \
   (ptrdiff_t S, int rows, const T *w, T *u, ptrdiff_t u_pitch)
@@ -196,6 +200,7 @@ typedef struct {
     void(*winograd_phases_weight) FC_WINOGRAD_PHASES_WEIGHT_ARGS(T);                             \
     void(*winograd_phases_input) FC_WINOGRAD_PHASES_INPUT_ARGS(T);                               \
     void(*winograd_phases_output) FC_WINOGRAD_OUTPUT_ARGS(T);                                    \
+    void(*winograd_pairs) FC_WINOGRAD_PAIRS_ARGS(T);                                             \
     void(*winograd_rows_weight) FC_WINOGRAD_ROWS_WEIGHT_ARGS(T);                                 \
     void(*winograd_rows_input) FC_WINOGRAD_ROWS_INPUT_ARGS(T);                                   \
     void(*winograd_rows_output) FC_WINOGRAD_ROWS_OUTPUT_ARGS(T);                                 \

@@ -68,10 +68,7 @@ typedef FC_T uvec __attribute__((vector_size(FC_BYTES), aligned(FC_EB), may_alia
 #define some_evens FN(fc_some_evens)
 #define some_odds FN(fc_some_odds)
 #define sorted FN(fc_sorted)
-#define moved FN(fc_moved)
-#define moved_back FN(fc_moved_back)
-#define moved_pair FN(fc_moved_pair)
-#define moved_pair_back FN(fc_moved_pair_back)
+#define turned FN(fc_turned)
 #define hsum FN(fc_hsum)
 #define transpose FN(fc_transpose)
 #define iota FN(fc_iota)
@@ -209,47 +206,33 @@ FC_INLINE void store_n(FC_T *p, int n, vec x) {
 }
 
 /* zip: a0 b0 a1 b1 ...  of the lower (upper) halves; evens and odds: of the 2 VL lanes of (a, b);
- * moved: b a lane further, after the last lane of a; moved_back: a a lane back, before the first of b;
- * the same by two lanes */
+ * from_lane: of (a, b) the VL lanes from lane k on; k is a constant */
 #if FC_BYTES / FC_EB == 16
 #define FC_ZIP_LO 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define FC_ZIP_HI 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #define FC_EVENS 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
 #define FC_ODDS 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
-#define FC_MOVED 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30
-#define FC_MOVED_BACK 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16
-#define FC_MOVED_PAIR 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29
-#define FC_MOVED_PAIR_BACK 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17
 #define FC_LOG_VL 4
 #elif FC_BYTES / FC_EB == 8
 #define FC_ZIP_LO 0, 8, 1, 9, 2, 10, 3, 11
 #define FC_ZIP_HI 4, 12, 5, 13, 6, 14, 7, 15
 #define FC_EVENS 0, 2, 4, 6, 8, 10, 12, 14
 #define FC_ODDS 1, 3, 5, 7, 9, 11, 13, 15
-#define FC_MOVED 7, 8, 9, 10, 11, 12, 13, 14
-#define FC_MOVED_BACK 1, 2, 3, 4, 5, 6, 7, 8
-#define FC_MOVED_PAIR 6, 7, 8, 9, 10, 11, 12, 13
-#define FC_MOVED_PAIR_BACK 2, 3, 4, 5, 6, 7, 8, 9
+#define FC_FROM(k) (k), (k) + 1, (k) + 2, (k) + 3, (k) + 4, (k) + 5, (k) + 6, (k) + 7
 #define FC_LOG_VL 3
 #elif FC_BYTES / FC_EB == 4
 #define FC_ZIP_LO 0, 4, 1, 5
 #define FC_ZIP_HI 2, 6, 3, 7
 #define FC_EVENS 0, 2, 4, 6
 #define FC_ODDS 1, 3, 5, 7
-#define FC_MOVED 3, 4, 5, 6
-#define FC_MOVED_BACK 1, 2, 3, 4
-#define FC_MOVED_PAIR 2, 3, 4, 5
-#define FC_MOVED_PAIR_BACK 2, 3, 4, 5
+#define FC_FROM(k) (k), (k) + 1, (k) + 2, (k) + 3
 #define FC_LOG_VL 2
 #else
 #define FC_ZIP_LO 0, 2
 #define FC_ZIP_HI 1, 3
 #define FC_EVENS 0, 2
 #define FC_ODDS 1, 3
-#define FC_MOVED 1, 2
-#define FC_MOVED_BACK 1, 2
-#define FC_MOVED_PAIR 0, 1
-#define FC_MOVED_PAIR_BACK 2, 3
+#define FC_FROM(k) (k), (k) + 1
 #define FC_LOG_VL 1
 #endif
 
@@ -283,10 +266,14 @@ FC_INLINE vec sorted(vec x) {
 }
 FC_INLINE vec evens(vec a, vec b) { return sorted(some_evens(a, b)); }
 FC_INLINE vec odds(vec a, vec b) { return sorted(some_odds(a, b)); }
-FC_INLINE vec moved(vec a, vec b) { return __builtin_shufflevector(a, b, FC_MOVED); }
-FC_INLINE vec moved_back(vec a, vec b) { return __builtin_shufflevector(a, b, FC_MOVED_BACK); }
-FC_INLINE vec moved_pair(vec a, vec b) { return __builtin_shufflevector(a, b, FC_MOVED_PAIR); }
-FC_INLINE vec moved_pair_back(vec a, vec b) { return __builtin_shufflevector(a, b, FC_MOVED_PAIR_BACK); }
+/* GCC has a permutation for it, which takes the units of products */
+#if FC_BYTES == 64 && FC_F64
+#define from_lane(k, a, b) ((vec)_mm512_alignr_epi64((__m512i)(b), (__m512i)(a), k))
+#elif FC_BYTES == 64
+#define from_lane(k, a, b) ((vec)_mm512_alignr_epi32((__m512i)(b), (__m512i)(a), k))
+#else
+#define from_lane(k, a, b) __builtin_shufflevector(a, b, FC_FROM(k))
+#endif
 
 /* Rows become columns: VL rounds of a perfect shuffle, log2(VL) deep.  AVX2 has that only within halves
  * of 16 bytes: there they are exchanged once, at the end. */
@@ -356,6 +343,10 @@ FC_INLINE ivec iota(void) {
   for (int i = 0; i < VL; ++i) x[i] = i;
   return x;
 }
+#if FC_BYTES == 64 && !FC_F64
+/* lane k + i of x, for lane i; beyond the last one come the first */
+FC_INLINE vec turned(vec x, int k) { return (vec)_mm512_permutexvar_ps((__m512i)(iota() + k), (__m512)x); }
+#endif
 
 /* a > b ? a : b; b where either is NaN */
 FC_INLINE vec larger(vec a, vec b) {

@@ -212,11 +212,11 @@ FC_INLINE void FN(fc_depthwise_pairs)(const int V, const ptrdiff_t R, const ptrd
       for (int v = 0; v < 2 * V; ++v) x_v[v] = held(load(x_r + 2 + v * VL));
 #pragma GCC unroll 4
       for (int v = 0; v < 2 * V; ++v) {
-        const vec right = v < 2 * V - 1 ? moved_pair_back(x_v[v], x_v[v + 1]) : load(x_r + 4 + v * VL);
+        const vec right = v < 2 * V - 1 ? from_lane(2, x_v[v], x_v[v + 1]) : load(x_r + 4 + v * VL);
         two[v] += w_0 * left;
         two[v] += w_2 * x_v[v];
         one[v] += w_4 * right;
-        left = v < 2 * V - 1 ? moved_pair(x_v[v], x_v[v + 1]) : left;
+        left = v < 2 * V - 1 ? from_lane(VL - 2, x_v[v], x_v[v + 1]) : left;
       }
       continue;
     }
@@ -334,7 +334,7 @@ FC_INLINE void FN(fc_depthwise_3x3_halves)(const int M, const ivec *mask, const 
     const int m = j / 2 - 1;
     const vec ones = odds(one[m][0], one[m][1]);
     const vec twos = some_evens(two[m][0], two[m][1]) + some_odds(two[m][0], two[m][1]);
-    const vec y_m = sorted(twos) + moved(before[m], ones);
+    const vec y_m = sorted(twos) + from_lane(VL - 1, before[m], ones);
     before[m] = ones;
     if (FC_BYTES == 64 && mask)
       store_n(y + m * y_pitch, n, y_m);
@@ -419,7 +419,8 @@ FC_INLINE void FN(fc_depthwise_3x3_inner)(const int M, const int stride, ptrdiff
 #pragma GCC unroll 2
         for (int m = 0; m < M; ++m) {
           store(y_p + m * y_pitch + q,
-                sum[1][m] + (moved(before[m], sum[0][m]) + moved_back(sum[2][m], next[2][m])));
+                sum[1][m] + (from_lane(VL - 1, before[m], sum[0][m]) +
+                             from_lane(1, sum[2][m], next[2][m])));
           before[m] = sum[0][m];
 #pragma GCC unroll 3
           for (int s = 0; s < 3; ++s) sum[s][m] = next[s][m];

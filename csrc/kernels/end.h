@@ -26,10 +26,7 @@
 #undef some_evens
 #undef some_odds
 #undef sorted
-#undef moved
-#undef moved_back
-#undef moved_pair
-#undef moved_pair_back
+#undef from_lane
 #undef hsum
 #undef transpose
 #undef iota
@@ -46,6 +43,7 @@
 #undef FC_ZIP_HI
 #undef FC_EVENS
 #undef FC_ODDS
+#undef FC_FROM
 #undef FC_MOVED
 #undef FC_MOVED_BACK
 #undef FC_MOVED_PAIR

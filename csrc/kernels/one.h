@@ -13,6 +13,7 @@
 #include "strides.h"
 #include "tile.h"
 #include "winograd.h"
+#include "winograd_pairs.h"
 #include "winograd_phases.h"
 #include "winograd_rows.h"
 
@@ -60,6 +61,9 @@ static const fc_kernels_f32 FC_TABLE_NAME = {
     .winograd_phases_weight = FN(fc_winograd_phases_weight),
     .winograd_phases_input = FN(fc_winograd_phases_input),
     .winograd_phases_output = FN(fc_winograd_phases_output),
+#endif
+#if FC_BYTES == 64 && !FC_F64
+    .winograd_pairs = FN(fc_winograd_pairs),
 #endif
     .winograd_rows_weight = FN(fc_winograd_rows_weight),
     .winograd_rows_input = FN(fc_winograd_rows_input),

@@ -83,6 +83,12 @@ EMULATED int emulated_compare(double a, double b, int predicate) {
     for (int i = 0; i < N; ++i) result |= (M)(equal[i] & 1) << i;                                \
     return result;                                                                               \
   }                                                                                              \
+  EMULATED __m512i emulated_alignr_##epi32(__m512i high, __m512i low, int k) {                   \
+    emulated_##epi32 lanes;                                                                      \
+    for (int i = 0; i < N; ++i)                                                                  \
+      lanes[i] = i + k < N ? ((emulated_##epi32)low)[i + k] : ((emulated_##epi32)high)[i + k - N]; \
+    return (__m512i)lanes;                                                                       \
+  }                                                                                              \
   EMULATED M emulated_signs_##epi32(__m512i a) {                                                 \
     M result = 0;                                                                                \
     for (int i = 0; i < N; ++i) result |= (M)(((emulated_##epi32)a)[i] < 0) << i;                \
@@ -154,6 +160,8 @@ EMULATED __m512 emulated_repeat(__m128 x) {
 #define _mm512_rcp14_pd emulated_rcp14_pd
 #define _mm512_cmpeq_epi32_mask emulated_cmpeq_epi32
 #define _mm512_cmpeq_epi64_mask emulated_cmpeq_epi64
+#define _mm512_alignr_epi32 emulated_alignr_epi32
+#define _mm512_alignr_epi64 emulated_alignr_epi64
 #define _mm512_movepi32_mask emulated_signs_epi32
 #define _mm512_movepi64_mask emulated_signs_epi64
 #define _mm512_set1_epi64(x) ((__m512i){0} + (long long)(x))
