@@ -28,8 +28,9 @@ enum { FC_PAIRS_BOTH, FC_PAIRS_EVEN, FC_PAIRS_ODD };
 typedef struct {
   ptrdiff_t pairs, P;     /* rows that are left: what is ahead ends with them */
   ptrdiff_t begin, end;   /* columns; those before `begin` have been made */
-  ptrdiff_t Q, width;     /* columns, pixels of a row */
+  ptrdiff_t width;        /* pixels of a row */
   ptrdiff_t known;        /* of the pixels that column 0 meets those in the row, but for the last */
+  ptrdiff_t first;        /* columns before the vectors, which begin with a pixel where a cache line does */
   const FC_T *const *x;
   FC_T *y, *both;
   ptrdiff_t y_pitch, both_pitch;
@@ -64,11 +65,20 @@ FC_INLINE vec FN(fc_pairs_sums)(const int part, const int R, const FC_T *const *
   return all;
 }
 
+/* the first n lanes of all of them, or of what they and `both` make */
+FC_INLINE void FN(fc_pairs_store)(const int part, ptrdiff_t n, vec all, const FC_T *both, FC_T *y) {
+  if (part != FC_PAIRS_BOTH) all = part == FC_PAIRS_ODD ? load(both) - all : load(both) + all;
+  if (part == FC_PAIRS_BOTH || n >= VL)
+    store(y, all);
+  else
+    store_n(y, (int)n, all);
+}
+
 /* one of the three convolutions */
 FC_INLINE void FN(fc_pairs_part)(const int part, const int R, const fc_pairs *g, const FC_T *taps,
                                  FC_T bias, vec before[4]) {
   const ptrdiff_t begin = g->begin, end = g->end, pitch = g->y_pitch, known = g->known;
-  const ptrdiff_t is_odd = part == FC_PAIRS_ODD, pixels = g->width - known;
+  const ptrdiff_t first = g->first, is_odd = part == FC_PAIRS_ODD, pixels = g->width - known;
   const ptrdiff_t whole = pixels < end ? pixels : end; /* as far as vectors are */
   const vec start = splat(bias);
   vec w[15], sums[4];
@@ -80,43 +90,44 @@ FC_INLINE void FN(fc_pairs_part)(const int part, const int R, const fc_pairs *g,
       w[5 * j + s] = held(splat(part == FC_PAIRS_BOTH && j < 2 ? tap[0] + tap[5] : tap[0]));
     }
 #define FC_SUMS(at, n, k) FN(fc_pairs_sums)(part, R, x, minus, at, n, k, w, start, sums)
-#define FC_OF(all)                                                                               \
-  (part == FC_PAIRS_EVEN ? load(both + q) + (all) : is_odd ? load(both + q) - (all) : (all))
+#define FC_STORE(q, n, all) FN(fc_pairs_store)(part, n, all, both + (q), y + (q))
   for (ptrdiff_t i = 0; i < g->pairs && 2 * i + is_odd < g->P; ++i) {
     const ptrdiff_t next = g->P - 2 * i > 2 ? 2 : 0; /* rows to the next pair */
+    const FC_T *const *const row = g->x + 2 * i, *const x_next = row[4 + next + is_odd];
     const FC_T *x[3], *minus[3];
 #pragma GCC unroll 3
     for (int j = 0; j < R; ++j) {
-      x[j] = g->x[2 * (i + j) + (part != FC_PAIRS_EVEN)];
-      minus[j] = g->x[2 * (i + j) + 1 + is_odd];
+      x[j] = row[2 * j + (part != FC_PAIRS_EVEN)];
+      minus[j] = row[2 * j + 1 + is_odd];
     }
-    const FC_T *const x_next = g->x[2 * i + 4 + next + is_odd];
-    FC_T *const y = g->y + (2 * i + is_odd) * pitch, *const y_next = y + next * pitch;
     FC_T *const both = g->both + i * g->both_pitch - begin;
+    FC_T *const y = part == FC_PAIRS_BOTH ? both : g->y + (2 * i + is_odd) * pitch;
+    FC_T *const y_next = y + next * pitch;
 #pragma GCC unroll 4
     for (int s = 0; s < 4; ++s) sums[s] = begin ? before[s] : (vec){0};
-    for (ptrdiff_t q = begin ? begin : -VL; q < end; q += VL) {
+    for (ptrdiff_t q = begin ? begin : first - VL; q < end; q += VL) {
       for (; q >= 0 && q + VL <= whole; q += VL) {
         const vec all = FC_SUMS(q + known, VL, 0);
         if (part != FC_PAIRS_EVEN) __builtin_prefetch(x_next + q, 0, 2);
         if (part != FC_PAIRS_BOTH) __builtin_prefetch(y_next + q, 1, 2);
-        store((part == FC_PAIRS_BOTH ? both : y) + q, FC_OF(all));
+        FC_STORE(q, VL, all);
       }
       if (q >= end) break;
-      /* first the sums of the pixels that are known, in the last lanes */
-      const ptrdiff_t at = q < 0 ? 0 : q + known, n = q < 0 && known < g->width ? known : g->width - at;
-      const vec all = FC_SUMS(n > 0 ? at : 0, n < 0 ? 0 : n < VL ? (int)n : VL, q < 0 ? (int)known : 0);
-      if (q < 0) continue;
-      if (part == FC_PAIRS_BOTH)
-        store(both + q, FC_OF(all));
-      else
-        store_n(y + q, g->Q - q < VL ? (int)(g->Q - q) : VL, FC_OF(all));
+      /* at first the columns before `first`, in the last lanes; at last zeros behind the row */
+      const ptrdiff_t at = q < 0 ? 0 : q + known;
+      ptrdiff_t n = q < 0 ? known + first : VL;
+      if (n > g->width - at) n = g->width - at;
+      const vec all = FC_SUMS(n > 0 ? at : 0, n > 0 ? (int)n : 0, q < 0 ? (int)n : 0);
+      if (q >= 0)
+        FC_STORE(q, end - q, all);
+      else if (first) /* what the other lanes hold is written over */
+        FC_STORE(0, VL, turned(all, (int)(VL - first)));
     }
 #pragma GCC unroll 4
     for (int s = 0; s < 4; ++s) before[s] = sums[s];
   }
 #undef FC_SUMS
-#undef FC_OF
+#undef FC_STORE
 }
 
 /* functions, so that each has the registers to itself */
@@ -130,15 +141,19 @@ FC_PAIRS_PART(fc_pairs_odd, FC_PAIRS_ODD, 2)
 #undef FC_PAIRS_PART
 
 FC_KERNEL void FN(fc_winograd_pairs) FC_WINOGRAD_PAIRS_ARGS(FC_T) {
-  FC_T both[FC_PAIRS_COLUMNS];
-  const ptrdiff_t both_pitch = (Q + VL - 1) / VL * VL;
+  FC_T both[FC_PAIRS_COLUMNS + VL] __attribute__((aligned(FC_BYTES)));
+  const ptrdiff_t known = 4 - left, both_pitch = (Q + VL - 1) / VL * VL;
   const ptrdiff_t pairs = both_pitch < FC_PAIRS_COLUMNS ? FC_PAIRS_COLUMNS / both_pitch : 1;
+  /* so that a row's loads cross no cache lines, and the others' neither if they are whole lines apart */
+  ptrdiff_t first = -((intptr_t)(x[2] + known) / FC_EB) & (VL - 1);
+  if (first > VL - 4 || Q < 2 * VL || pairs > 1) first = 0;
   for (ptrdiff_t p = 0; p < P; p += 2 * pairs) {
     vec before[3][4];
-    for (ptrdiff_t begin = 0; begin < Q; begin += FC_PAIRS_COLUMNS) {
-      const ptrdiff_t end = Q - begin < FC_PAIRS_COLUMNS ? Q : begin + FC_PAIRS_COLUMNS;
-      const fc_pairs g = {pairs, P - p, begin, end,  Q,       width,
-                          4 - left, x + p, y + p * y_pitch, both, y_pitch, both_pitch};
+    for (ptrdiff_t begin = 0, end; begin < Q; begin = end) {
+      end = (begin ? begin : first) + FC_PAIRS_COLUMNS;
+      if (end > Q) end = Q;
+      const fc_pairs g = {pairs, P - p, begin, end, width, known, first, x + p, y + p * y_pitch,
+                          both + (begin ? 0 : -first & (VL - 1)), y_pitch, both_pitch};
       FN(fc_pairs_both)(&g, w, bias, before[0]);
       FN(fc_pairs_even)(&g, w, bias, before[1]);
       FN(fc_pairs_odd)(&g, w, bias, before[2]);

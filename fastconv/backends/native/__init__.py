@@ -70,7 +70,8 @@ def tiles(isa=None):
         For "float32" and "float64": lanes of a vector, and how many of them this CPU's units take
         at once (`path`); rows `m` (output channels) and vectors `v`
         (output pixels) of the register tile with pixels in the lanes; `panel_v` vectors of the one
-        with filters there; rows and vectors of that of inner products, `dot_m` and `dot_v`.
+        with filters there; rows and vectors of that of inner products, `dot_m` and `dot_v`; whether
+        there is a kernel for 5x5 taps in `pairs` of rows.
 
     Examples
     --------
@@ -204,11 +205,17 @@ def _depthwise(spec, input, weight, bias, out, activation, by_rows=False):
     _run(_conv.depthwise, spec.geometry, input, weight, bias, out, number, by_rows)
 
 
-def _prepare_depthwise(spec, settings, input, out, layout, weight, packed, activation):
-    if input.ndim != 4:
-        return None
-    how = layout == "NHWC", ACTIVATIONS[activation], *_in_force(settings)
-    return _conv.prepare_depthwise(spec.geometry, input, weight, out, *how)
+def _preparing_planes(by_rows):
+    def prepare(spec, settings, input, out, layout, weight, packed, activation):
+        if input.ndim != 4:
+            return None
+        how = layout == "NHWC", ACTIVATIONS[activation], by_rows, *_in_force(settings)
+        return _conv.prepare_depthwise(spec.geometry, input, weight, out, *how)
+
+    return prepare
+
+
+_prepare_depthwise = _preparing_planes(False)
 
 
 def _depthwise_input(spec, grad_output, weight, out, by_rows=False):
@@ -351,7 +358,7 @@ def _winograd_tile(op, spec, settings=None):
 
 def _no_winograd(op):
     def reason(spec):
-        return _winograd.reason(op, spec, config.current().winograd)
+        return _winograd.reason(op, spec, config.current().winograd, tiles()[spec.dtype.name])
 
     return reason
 
@@ -389,6 +396,8 @@ def _rows_input(spec, grad_output, weight, out):
 def _rows_cost(op):
     def cost(spec):
         m, tile = _winograd.ROWS[spec.dtype.itemsize], tiles()[spec.dtype.name]
+        if _winograd.in_pairs(spec):
+            return Cost(*_winograd.work_in_pairs(op, spec, tile), form="F(2, 2) of pairs of rows")
         work = _winograd.work_by_rows(op, spec, tile, _costs.plane_tap)
         return Cost(*work, form=f"F({m}, {m}) down the rows")
 
@@ -396,7 +405,7 @@ def _rows_cost(op):
 
 
 def _rows_note(spec):
-    m = _winograd.ROWS[spec.dtype.itemsize]
+    m = 2 if _winograd.in_pairs(spec) else _winograd.ROWS[spec.dtype.itemsize]
     return f"works in groups of {m} rows: errors up to {_winograd.ERROR_ROWS} times a direct sum's"
 
 
@@ -483,7 +492,7 @@ _WINOGRAD = (
         _either(0.0, _winograd_pack_cost),
         _either(None, _winograd_packing_key),
         whole=False,
-        prepare=_either(None, _prepare_winograd),
+        prepare=_either(_preparing_planes(True), _prepare_winograd),
     ),
     Impl(
         "conv2d_input",

@@ -32,6 +32,7 @@ def prepare_depthwise(
     out: np.ndarray,
     nhwc: bool,
     activation: int,
+    by_rows: bool,
     flush: bool,
     isa_index: int,
     threads: int,

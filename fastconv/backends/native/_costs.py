@@ -61,8 +61,9 @@ WRITE, WRITE_APART = 1.0, 4.0
 PACK, PACK_AT_ONCE = 2.0, 0.7
 # the same for 1x1 kernels, whose weights come from memory and are used once or twice
 PACK_POINTS = 1.6
-# cycles that a tap of a plane's tile takes, with its share of the loads; of planes for narrow tiles
-PLANE_TAP, NARROW_TAP = 0.57, 0.77
+# cycles that a tap of a plane's tile takes, with its share of the loads; of tiles of two vectors, whose
+# rows end soon
+PLANE_TAP, NARROW_TAP = 0.54, 0.70
 # cycles for a row of a plane with each further filter of a channel, which "direct" has in one tile
 PLANE_ROW = 60.0
 # cycles that a step of a transform takes, and a product of spectra, in float32; that a call takes
@@ -329,8 +330,9 @@ def pack_cost_of(op, method):
 
 
 def plane_tap(columns, lanes):
-    """Cycles for a vector and a tap of a plane with so many columns."""
-    return NARROW_TAP if columns <= 4 * lanes else PLANE_TAP
+    """Cycles for a vector and a tap of a plane with so many columns: tiles are two vectors or four."""
+    vectors = max(1, ceil(columns / lanes))
+    return (NARROW_TAP if vectors <= 2 else PLANE_TAP) * (vectors + vectors % 2) / vectors
 
 
 def depthwise(op):

@@ -17,7 +17,12 @@ cdef enum:
 cdef enum:                  # instead of a slot
     IN_PLACE = -1
     BY_COLUMN = -2
-    BY_MASK = -3            # in place, all of it, by the kernel of 3 by 3 taps
+    BY_MASK = -3            # in place, all of it, by a kernel of 3 by 3 or 5 by 5 taps
+
+
+cdef enum:
+    PAIRS_ROWS = 32         # rows of a block that goes in pairs: its last one has nothing fetched ahead
+    PAIRS_TAPS = 5
 
 
 cdef struct Region:
@@ -32,12 +37,13 @@ cdef struct PlanePlan:
     ptrdiff_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w
     ptrdiff_t top, left, height, width, out_h, out_w
     int activation
-    bint by_rows                            # Winograd's algorithm down the rows (_winograd_rows.pxi)
+    bint by_rows, in_pairs                  # Winograd's algorithm down the rows (_winograd_rows.pxi),
+                                            # of 5 by 5 taps in pairs of rows (winograd_pairs.h)
     ptrdiff_t turns, step                   # see plan_rows
     ptrdiff_t pb, n_pb                      # output rows of a block, blocks
     ptrdiff_t column_step, phases           # pixels between outputs, phases of a staged row
     ptrdiff_t lead, phase                   # of a phase: zeros before it, all of it
-    ptrdiff_t reach                         # BY_MASK: what is read of a row; left before it as well
+    ptrdiff_t before, reach                 # BY_MASK: what is read before a row, and from it on
     int n_regions, n_staged
     Region region[3]
     ptrdiff_t xn, xc, xh, xw, on, oc, oh, ow
@@ -57,10 +63,14 @@ cdef inline void depthwise_rows(const fc_isa* isa, ptrdiff_t stride, ptrdiff_t s
                           y_pitch)
 
 
-cdef inline void depthwise_3x3(const fc_isa* isa, const PlanePlan* plan, ptrdiff_t rows, const real** x,
-                               const real* w, real bias, real* y, ptrdiff_t y_pitch) noexcept nogil:
+cdef inline void masked_rows(const fc_isa* isa, const PlanePlan* plan, ptrdiff_t rows, const real** x,
+                             const real* w, real bias, real* y, ptrdiff_t y_pitch) noexcept nogil:
     if real is float:
-        isa.f32.depthwise_3x3(plan.step, rows, plan.out_w, x, plan.left, plan.width, w, bias, y, y_pitch)
+        if plan.in_pairs:
+            isa.f32.winograd_pairs(rows, plan.out_w, x, plan.left, plan.width, w, bias, y, y_pitch)
+        else:
+            isa.f32.depthwise_3x3(plan.step, rows, plan.out_w, x, plan.left, plan.width, w, bias, y,
+                                  y_pitch)
     else:
         isa.f64.depthwise_3x3(plan.step, rows, plan.out_w, x, plan.left, plan.width, w, bias, y, y_pitch)
 
@@ -197,7 +207,9 @@ cdef void masked_blocks(const fc_isa* isa, const PlanePlan* plan, const real* x,
     while item < end_item:
         p0 = block * plan.pb
         rows = imin(plan.pb, plan.out_h - p0)
-        n_rows = (rows - 1) * plan.step + 3
+        n_rows = (rows - 1) * plan.step + plan.kernel_h
+        if plan.in_pairs:
+            n_rows += rows % 2
         first = p0 * plan.step - plan.top
         begin = imin(imax(-first, 0), n_rows)
         end = imax(imin(plan.height - first, n_rows), begin)
@@ -208,17 +220,17 @@ cdef void masked_blocks(const fc_isa* isa, const PlanePlan* plan, const real* x,
             row[i] = x_at + i * plan.xh
         for i in range(end, n_rows):
             row[i] = zeros
-        span_low = imin(begin * plan.xh, (end - 1) * plan.xh) - plan.left
+        span_low = imin(begin * plan.xh, (end - 1) * plan.xh) - plan.before
         span_high = imax(begin * plan.xh, (end - 1) * plan.xh) + plan.reach
         if begin < end and (x_at + span_low < low or x_at + span_high > high):
             for i in range(begin, end):     # too near the array's ends
-                if row[i] - plan.left < low or row[i] + plan.reach > high:
+                if row[i] - plan.before < low or row[i] + plan.reach > high:
                     memcpy(xs + i * plan.phase + plan.lead, row[i], plan.width * sizeof(real))
                     row[i] = xs + i * plan.phase + plan.lead
         for k in range(c * plan.filters, (c + 1) * plan.filters):
             to = out + image * plan.on + k * plan.oc + p0 * plan.oh
-            depthwise_3x3(isa, plan, rows, row, w + 9 * k, bias[k] if bias != NULL else <real>0, to,
-                          plan.oh)
+            masked_rows(isa, plan, rows, row, w + plan.kernel_h * plan.kernel_w * k,
+                        bias[k] if bias != NULL else <real>0, to, plan.oh)
             if plan.activation == 0:
                 continue
             if plan.oh == plan.out_w:
@@ -245,13 +257,16 @@ cdef void plan_columns(PlanePlan* plan, ptrdiff_t lanes, bint whole) noexcept no
     # the kernel takes every second pixel of a row itself, for taps that are neighbours
     plan.column_step = 2 if stride == 2 and plan.dilation_w == 1 and not whole else 1
     plan.phases = stride // plan.column_step
-    if (not whole and plan.xw == 1 and plan.ow == 1 and plan.kernel_h == 3 and plan.kernel_w == 3
+    if (plan.in_pairs
+            or not whole and plan.xw == 1 and plan.ow == 1 and plan.kernel_h == 3 and plan.kernel_w == 3
             and plan.dilation_h == 1 and plan.dilation_w == 1 and plan.stride_h == stride
             and stride <= 2):
         plan.region[0] = Region(0, plan.out_w, 0, 0, 0, BY_MASK)
-        plan.n_regions = plan.n_staged = 1
-        plan.lead = ceil_div(imax(plan.left, 0), lanes) * lanes
-        plan.reach = imax(plan.out_w, lanes) * stride + 3 - stride - plan.left
+        plan.n_regions, plan.reach = 1, plan.width
+        if not plan.in_pairs:   # rows too near the array's ends are staged
+            plan.n_staged, plan.before = 1, plan.left
+            plan.reach = imax(plan.out_w, lanes) * stride + 3 - stride - plan.left
+        plan.lead = ceil_div(imax(plan.before, 0), lanes) * lanes
         plan.phase = plan.lead + ceil_div(imax(plan.width, plan.reach), lanes) * lanes
         return
     # output columns before and behind those that read no padding
@@ -313,7 +328,7 @@ cdef void plan_rows(PlanePlan* plan, ptrdiff_t item_size, int threads) noexcept 
     if items < 4 * threads:     # enough blocks for the threads
         plan.pb = imin(plan.pb, ceil_div(rows, ceil_div(4 * threads, imax(items, 1))))
     # whole tiles, of eight rows at least
-    plan.pb = ceil_div(block_of(rows, imax(plan.pb, 8)), 4) * 4
+    plan.pb = ceil_div(block_of(rows, imax(plan.pb, PAIRS_ROWS if plan.in_pairs else 8)), 4) * 4
     plan.n_pb = ceil_div(rows, plan.pb)
 
 
@@ -343,7 +358,10 @@ cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, con
     if plan.out_w == 1:
         plan.ow = 1
     if plan.by_rows and plan.xw == 1 and plan.ow == 1:
-        return winograd_planes(isa, plan, x, w, bias, out, threads)
+        if plan.kernel_h != PAIRS_TAPS or plan.kernel_w != PAIRS_TAPS:
+            return winograd_planes(isa, plan, x, w, bias, out, threads)
+        # but not the colours of an image, whose taps are not beside each other
+        plan.in_pairs = plan.dilation_w == 1
     if item_size == 4:
         lanes = isa.f32.lanes
     else:

@@ -111,6 +111,8 @@ cdef extern from "fastconv.h" nogil:
         void (*winograd_phases_input)(ptrdiff_t, const float*, const int32_t*, ptrdiff_t, float*,
                                       ptrdiff_t, ptrdiff_t, ptrdiff_t) noexcept nogil
         fc_winograd_output_f32 winograd_phases_output
+        void (*winograd_pairs)(ptrdiff_t, ptrdiff_t, const float**, ptrdiff_t, ptrdiff_t, const float*,
+                               float, float*, ptrdiff_t) noexcept nogil
         void (*winograd_rows_weight)(ptrdiff_t, int, const float*, float*, ptrdiff_t) noexcept nogil
         void (*winograd_rows_input)(ptrdiff_t, const float**, float*, ptrdiff_t) noexcept nogil
         void (*winograd_rows_output)(ptrdiff_t, int, const float*, ptrdiff_t, float, float*,

@@ -99,10 +99,11 @@ def tiles(int index):
     return {
         "float32": {"lanes": f32.lanes, "path": f32.lanes // halves,
                     "m": f32.tile_m, "v": f32.tile_v[f32.tile_m], "panel_v": f32.panel_v,
-                    "dot_m": f32.dot_m, "dot_v": f32.dot_v[f32.dot_m]},
+                    "dot_m": f32.dot_m, "dot_v": f32.dot_v[f32.dot_m],
+                    "pairs": f32.winograd_pairs != NULL},
         "float64": {"lanes": f64.lanes, "path": f64.lanes // halves,
                     "m": f64.tile_m, "v": f64.tile_v[f64.tile_m], "panel_v": f64.panel_v,
-                    "dot_m": f64.dot_m, "dot_v": f64.dot_v[f64.dot_m]},
+                    "dot_m": f64.dot_m, "dot_v": f64.dot_v[f64.dot_m], "pairs": False},
     }
 
 

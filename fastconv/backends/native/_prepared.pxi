@@ -176,7 +176,8 @@ cdef class PreparedWinograd(Prepared):
         return 0
 
 
-# Each gives a `Prepared` for such arrays, or None where the call is an empty one.
+# Each gives a `Prepared` for such arrays, or None where the call is an empty one, or its rows are to be
+# brought together first.
 # `weight` is None but for a packed one.  With `nhwc` the arrays' axes are in that order.
 
 def prepare(tuple geometry, x, weight, Packed packed, out, bint nhwc, int activation, int form,
@@ -217,16 +218,18 @@ def prepare(tuple geometry, x, weight, Packed packed, out, bint nhwc, int activa
     return p
 
 
-def prepare_depthwise(tuple geometry, x, weight, out, bint nhwc, int activation, bint flush,
-                      int isa_index, int threads):
+def prepare_depthwise(tuple geometry, x, weight, out, bint nhwc, int activation, bint by_rows,
+                      bint flush, int isa_index, int threads):
     cdef PreparedDepthwise p = PreparedDepthwise.__new__(PreparedDepthwise)
     cdef PlanePlan* plan = &p.plan
     p.g = read_geometry(geometry)
     plan[0] = plan_planes(&p.g)
-    plan.activation = activation
+    plan.activation, plan.by_rows = activation, by_rows
     p.describe(&p.g, x, weight, out, nhwc, &plan.xn, &plan.on, flush, isa_index)
     p.threads = threads if plane_flops(plan) >= SERIAL_FLOPS else 1
-    return None if p.g.images == 0 else p
+    if p.g.images == 0 or (by_rows and (plan.xw != 1 or plan.ow != 1)):
+        return None
+    return p
 
 
 def prepare_winograd(tuple geometry, x, weight, WinogradWeights packed, out, bint nhwc,

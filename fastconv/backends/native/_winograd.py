@@ -16,7 +16,8 @@ Planes with a filter of their own, of many taps, are convolved by F(m, m) down t
 m rows take (2m - 1) / m^2 of the products. Errors are up to `ERROR_ROWS` times those of the direct
 sum where taps are of one size; they follow the largest taps and pixels near by, so that a filter
 that is nearly all zeros, or whose rows differ by decades, has better ones from the direct sum.
-Arrays whose channels lie side by side (NHWC) go to the direct kernels.
+With AVX-512 filters of 5x5 taps go by F(2, 2) of pairs of rows in the same way, in float32: 8 rows of
+taps for two of outputs instead of 10. Arrays whose channels lie side by side (NHWC) go to the direct kernels.
 
 In float64 only the smaller tile is taken, and m = 2: its numbers are quarters, so that whole
 numbers, which all integers are computed as, give exact results as long as 64 times the sum of
@@ -31,7 +32,7 @@ from fastconv.backends.native._conv import bounds
 
 # bound of the error, in units of that of a direct sum
 ERROR = {2: 4, 4: 16}
-ERROR_ROWS, ROWS_LEAST_TAPS = 4, 49
+ERROR_ROWS, ROWS_LEAST_TAPS, PAIRS_TAPS = 4, 49, 5
 # tiles allowed by `using(winograd=)`
 TILES = {"auto": (4, 2), "precise": (2,), "never": ()}
 
@@ -55,19 +56,34 @@ ROWS = {4: _BOUNDS["ROWS_FLOAT"], 8: _BOUNDS["ROWS_DOUBLE"]}  # m, by the bytes 
 ROWS_BLOCK, ROWS_TILE = _BOUNDS["ROWS_BLOCK"], _BOUNDS["ROWS_TILE"]
 # cycles for a vector of m rows transformed, and back; for a plane's block and filter
 ROWS_INPUT, ROWS_OUTPUT, ROWS_CALL = 50.0, 30.0, 5000.0
+# cycles for a vector and a tap of a plane in pairs of rows, where vectors go through in halves and
+# where moves and sums take the units of products; for a row
+PAIRS_TAP, PAIRS_TAP_WHOLE, PAIRS_ROW = 0.62, 0.9, 60.0
 FMA_LATENCY = 4  # in cycles, of which each has two
 TILE_SHARE = 0.92  # of its peak that the register tile reaches
 
 
+def in_pairs(spec):
+    """Whether planes are convolved in pairs of rows, where the ISA has the kernel."""
+    return spec.C == spec.groups and (spec.R, spec.S) == (PAIRS_TAPS, PAIRS_TAPS)
+
+
 def by_rows(spec):
     """Whether planes are convolved down their rows, not tile by tile."""
-    return spec.C == spec.groups and spec.R * spec.S >= ROWS_LEAST_TAPS
+    return in_pairs(spec) or (spec.C == spec.groups and spec.R * spec.S >= ROWS_LEAST_TAPS)
 
 
-def reason(op, spec, setting):
+def reason(op, spec, setting, tile):
     """Why Winograd's algorithm cannot serve a convolution, or None."""
     one = spec.C == spec.groups and (op == "conv2d" or spec.K == spec.groups)
     planes = one and by_rows(spec)
+    if one and in_pairs(spec):
+        if not tile["pairs"]:
+            return "the kernel is 5x5, which takes AVX-512 and float32"
+        if max(spec.padding) >= PAIRS_TAPS:
+            return f"the padding is {spec.padding}, and 4 the most for 5x5 kernels"
+        if spec.dilation != (1, 1):
+            return f"the dilation is {spec.dilation}, not 1"
     if (spec.R, spec.S) != (3, 3) and not planes:
         least = f"neither 3x3 nor of {ROWS_LEAST_TAPS} taps and more"
         return f"the kernel is {spec.R}x{spec.S}, {least if one else 'not 3x3'}"
@@ -136,6 +152,16 @@ def work_by_rows(op, spec, tile, plane_tap):
     read = spec.N * spec.C * (groups + blocks * (taps - 1)) * vectors * ROWS_INPUT
     made = spec.N * spec.K * (groups * vectors * ROWS_OUTPUT + blocks * ROWS_CALL)
     return flops, 2 * path / plane_tap(cols, lanes), read * lanes / path + made
+
+
+def work_in_pairs(op, spec, tile):
+    """The same of planes with filters of 5x5 taps."""
+    lanes, path = tile["lanes"], tile["path"]
+    rows, cols = (spec.H, spec.W) if op == "conv2d_input" else (spec.P, spec.Q)
+    rows *= spec.N * spec.K
+    flops = 2 * lanes * rows * ceil(cols / lanes) * 4 * PAIRS_TAPS
+    tap = PAIRS_TAP if path < lanes else PAIRS_TAP_WHOLE
+    return flops, 2 * path / tap, rows * PAIRS_ROW
 
 
 def choose_tile(op, spec, setting, tile):
