@@ -41,7 +41,7 @@ FC_INLINE FN(fc_soft_part) FN(fc_soft_inside)(const fc_pool *g, ptrdiff_t p, ptr
 }
 
 /* columns[tap][i] = what the taps of window + i see, i < n; or (back) dx there grows by it */
-FC_INLINE void FN(fc_soft_columns)(const int back, const fc_pool *g, ptrdiff_t window, ptrdiff_t n,
+FC_KERNEL void FN(fc_soft_columns)(int back, const fc_pool *g, ptrdiff_t window, ptrdiff_t n,
                                    const FC_T *x, FC_T *dx, ptrdiff_t row, ptrdiff_t col,
                                    FC_T outside, FC_T *columns) {
   for (ptrdiff_t r = 0; r < g->kernel_h; ++r)
