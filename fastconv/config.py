@@ -212,8 +212,9 @@ class using(ContextDecorator):  # noqa: N801  (used as a function: `with using(.
         With stride 2 it is one and a half times as fast, in float32 and with "auto" alone.
         float64 always gets the smaller tiles; "auto" never takes it for integers. A NaN or an
         infinity in the input spreads over its tiles, of 4x4 or 2x2 outputs. Filters of 49 taps and
-        more for single channels may be taken in groups of three rows (in float64: two) unless
-        "never", with errors up to 4 times a direct sum's for taps of about one size.
+        more for single channels may be taken in groups of three rows (in float64: two), those of
+        5x5 with AVX-512 in pairs of rows (in float32), unless "never": with errors up to 4 times a
+        direct sum's for taps of about one size.
 
     Raises
     ------

@@ -19,6 +19,7 @@ from fastconv.backends.native import _conv, _winograd  # noqa: E402
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = ROOT / "csrc" / "kernels" / "winograd.h"
 ISAS = native.available_isas()
+PAIRED = [isa for isa in ISAS if native.tiles(isa)["float32"]["pairs"]]  # with a kernel for 5x5 taps
 
 
 @pytest.fixture(scope="module")
@@ -160,8 +161,11 @@ def plain_sum(x, w, padding, dilation):
 
 # but for rows of taps that differ by decades: a direct sum's errors follow each, these the largest
 @pytest.mark.parametrize("name", [n for n in DATA if n != "large rows and taps"])
-@pytest.mark.parametrize("kernel", [(7, 7), (9, 9), (15, 15), (31, 7), (2, 25), (49, 1)])
-@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize(
+    "dtype, kernel",
+    [(d, k) for k in ((7, 7), (9, 9), (15, 15), (31, 7), (2, 25), (49, 1)) for d in ("f4", "f8")]
+    + [("f4", (5, 5))],
+)
 def test_errors_down_the_rows_stay_within_their_bound(dtype, kernel, name, rng):
     draw_x, draw_w = DATA[name]
     x = draw_x(rng, (2, 3, 70, 90)).astype("f4").astype(dtype)
@@ -171,7 +175,7 @@ def test_errors_down_the_rows_stay_within_their_bound(dtype, kernel, name, rng):
     none = ((0, 0), (0, 0))
     exact, plain = plain_sum(x.astype(wide), w.astype(wide), none, 1), plain_sum(x, w, none, 1)
     y = np.empty(spec.output_shape, dtype)
-    for isa in ISAS:
+    for isa in PAIRED if kernel == (5, 5) else ISAS:
         _conv.depthwise(spec.geometry, x, w, None, y, 0, True, native.ISA_INDEX[isa], 1)
         assert within(y, plain, exact, _winograd.ERROR_ROWS)
 
@@ -273,16 +277,26 @@ PLANES = {
     "a filter for all colours": ((1, 3, 60, 80), (3, 1, 9, 9), ((4, 4), (4, 4)), 1, "NHWC"),
     "channels side by side": ((1, 20, 14, 15), (20, 1, 7, 7), ((3, 3), (3, 3)), 1, "NHWC"),
 }
+PAIRS = {
+    "an image in pairs": ((1, 1, 131, 2100), (1, 1, 5, 5), ((2, 2), (2, 2)), 1, "NCHW"),
+    "a row without its pair": ((3, 4, 25, 64), (4, 1, 5, 5), ((0, 0), (0, 0)), 1, "NCHW"),
+    "filters of a channel in pairs": ((2, 2, 40, 33), (6, 1, 5, 5), ((0, 9), (4, 0)), 1, "NCHW"),
+    "pairs of three pixels": ((2, 3, 6, 3), (3, 1, 5, 5), ((2, 2), (1, 9)), 1, "NCHW"),
+    "one output": ((2, 3, 5, 5), (3, 1, 5, 5), ((0, 0), (0, 0)), 1, "NCHW"),
+    "colours in pairs": ((1, 3, 60, 80), (3, 1, 5, 5), ((2, 2), (2, 2)), 1, "NHWC"),
+}
+KERNELS = [  # dtype, shape, ISA
+    *((d, n, isa) for d in ("f4", "f8") for n in PLANES for isa in ISAS),
+    *(("f4", n, isa) for n in PAIRS for isa in PAIRED),
+]
 
 
-@pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("shape", PLANES)
-@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("dtype, shape, isa", KERNELS)
 def test_planes_down_their_rows(dtype, shape, isa, rng):
-    """On whole numbers, exact in float64; and the same bits however it is cut."""
-    x_shape, w_shape, padding, dilation, layout = PLANES[shape]
+    """On whole numbers, exact in float64 and in pairs; and the same bits however it is cut."""
+    x_shape, w_shape, padding, dilation, layout = {**PLANES, **PAIRS}[shape]
     x, w = (rng.integers(-9, 10, s).astype(dtype) for s in (x_shape, w_shape))
-    if shape == "a filter for all colours":
+    if shape in ("a filter for all colours", "colours in pairs"):
         w[1:] = w[0]
     bias = rng.integers(-9, 10, len(w)).astype(dtype)
     how = {
@@ -292,7 +306,7 @@ def test_planes_down_their_rows(dtype, shape, isa, rng):
         "method": "winograd",
     }
     wanted = plain_sum(x.astype("f8"), w.astype("f8"), padding, dilation) + bias[:, None, None]
-    allowed = 0 if dtype == "f8" else 81 * w[0].size * 2e-6
+    allowed = 0 if dtype == "f8" or shape in PAIRS else 81 * w[0].size * 2e-6
 
     def called(x, threads, **more):
         with fc.using(isa=isa, num_threads=threads):
@@ -309,29 +323,32 @@ def test_planes_down_their_rows(dtype, shape, isa, rng):
     np.testing.assert_array_equal(called(x, 1, activation="relu"), np.maximum(y, 0))
 
 
-@pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("shape", [n for n in PLANES if n != "filters of a channel"])
-def test_their_gradient_down_the_rows(shape, isa, rng):
-    x_shape, w_shape, padding, dilation, _ = PLANES[shape]
-    w = rng.integers(-9, 10, w_shape).astype(float)
+@pytest.mark.parametrize(
+    "dtype, shape, isa",
+    [case for case in KERNELS if "filters" not in case[1] and (case[0] == "f8" or case[1] in PAIRS)],
+)
+def test_their_gradient_down_the_rows(dtype, shape, isa, rng):
+    x_shape, w_shape, padding, dilation, _ = {**PLANES, **PAIRS}[shape]
+    w = rng.integers(-9, 10, w_shape).astype(dtype)
     how = {"padding": padding, "dilation": (1, dilation), "groups": x_shape[1], "backend": "native"}
     spec = conv_spec(x_shape, w_shape, 1, padding, (1, dilation), x_shape[1], w.dtype)
-    dy = rng.integers(-9, 10, spec.output_shape).astype(float)
+    dy = rng.integers(-9, 10, spec.output_shape).astype(dtype)
     wanted = grad.conv2d_input(x_shape, w, dy, method="direct", **how)
     with fc.using(isa=isa):
         dx = grad.conv2d_input(x_shape, w, dy, method="winograd", **how)
     np.testing.assert_array_equal(dx, wanted)
 
 
-def test_strides_change_no_bits(rng):
-    x, w = (rng.uniform(-1, 1, s).astype("f4") for s in ((2, 3, 40, 50), (3, 1, 9, 9)))
+@pytest.mark.parametrize("taps", [9, *(5 for _ in PAIRED[:1])])
+def test_strides_change_no_bits(taps, rng):
+    x, w = (rng.uniform(-1, 1, s).astype("f4") for s in ((2, 3, 40, 50), (3, 1, taps, taps)))
     how = {"groups": 3, "method": "winograd", "backend": "native"}
     y = fc.conv2d(x, w, **how)
     assert (y != fc.conv2d(x, w, groups=3, method="depthwise")).any()
     apart = np.empty((2, 3, 40, 100), "f4")[..., ::2]
     apart[...] = x
     np.testing.assert_array_equal(fc.conv2d(apart, w, **how), y)
-    out = np.empty((2, 3, 32, 84), "f4")[..., ::2]
+    out = np.empty((*y.shape[:3], 2 * y.shape[3]), "f4")[..., ::2]
     assert fc.conv2d(x, w, out=out, **how) is out
     np.testing.assert_array_equal(out, y)
     dy = rng.uniform(-1, 1, y.shape).astype("f4")
@@ -347,12 +364,19 @@ def test_strides_change_no_bits(rng):
 
 def test_auto_takes_it_for_large_filters_of_large_planes():
     assert chosen((1, 1, 1080, 1920), (1, 1, 15, 15), padding=7) == "winograd"
-    assert chosen((1, 1, 1080, 1920), (1, 1, 5, 5), padding=2) == "depthwise"
+    tile = native.tiles()["float32"]
+    taken = "winograd" if tile["pairs"] and tile["path"] < tile["lanes"] else "depthwise"
+    assert chosen((1, 1, 1080, 1920), (1, 1, 5, 5), padding=2) == taken
+    assert chosen((1, 32, 56, 56), (32, 1, 5, 5), padding=2, groups=32) == "depthwise"
     assert chosen((1, 64, 7, 7), (64, 1, 7, 7), padding=3, groups=64) == "depthwise"
     with fc.using(winograd="never"):
         assert chosen((1, 1, 1080, 1920), (1, 1, 15, 15), padding=7) in ("depthwise", "fft")
     found = fc.explain("conv2d", (1, 1, 200, 200), (1, 1, 9, 9), method="winograd", dtype="f4")
     assert "works in groups of 3 rows: errors up to 4 times a direct sum's" in str(found)
+    for isa in PAIRED:
+        with fc.using(isa=isa):
+            found = fc.explain("conv2d", (1, 1, 99, 99), (1, 1, 5, 5), method="winograd", dtype="f4")
+        assert "works in groups of 2 rows: errors up to 4 times a direct sum's" in str(found)
 
 
 def test_packed_weights_serve_any_size_and_nothing_else(rng):
@@ -465,17 +489,30 @@ def test_integers_stay_exact(rng):
         (((1, 2, 9, 9), (2, 2, 3, 3)), {"stride": 3}, r"the stride is \(3, 3\), not 1"),
         (((1, 2, 9, 9), (2, 2, 3, 3)), {"dilation": 2}, r"the dilation is \(2, 2\), not 1"),
         (((1, 1, 29, 29), (1, 1, 9, 9)), {"dilation": 2}, r"the dilation is \(2, 2\), not 1"),
-        (
-            ((1, 1, 9, 9), (1, 1, 5, 5)),
-            {},
-            "is 5x5, neither 3x3 nor of 49 taps and more",
-        ),
+        (((1, 1, 9, 9), (1, 1, 5, 4)), {}, "is 5x4, neither 3x3 nor of 49 taps and more"),
+        (((1, 1, 9, 9), (1, 1, 5, 5)), {}, "is 5x5, which takes AVX-512 and float32"),
         (((1, 1, 9, 9), (1, 1, 7, 7)), {"stride": (2, 1)}, r"the stride is \(2, 1\), not 1"),
     ],
 )
 def test_what_it_cannot_serve(shapes, how, reason):
     with pytest.raises(ValueError, match=reason):
         fc.conv2d(*map(np.ones, shapes), method="winograd", **how)
+
+
+@pytest.mark.parametrize("isa", PAIRED)
+@pytest.mark.parametrize(
+    "how, reason",
+    [
+        ({"padding": ((0, 0), (5, 0))}, "5 columns of padding on the left, and 4 are the most"),
+        ({"dilation": (1, 2)}, r"the dilation is \(1, 2\), not 1"),
+        ({"dilation": (2, 1)}, r"the dilation is \(2, 1\), not 1"),
+        ({"stride": 2}, r"the stride is \(2, 2\), not 1"),
+    ],
+)
+def test_what_pairs_of_rows_cannot_serve(how, reason, isa):
+    x, w = (np.ones(s, "f4") for s in ((1, 1, 9, 9), (1, 1, 5, 5)))
+    with fc.using(isa=isa), pytest.raises(ValueError, match=reason):
+        fc.conv2d(x, w, method="winograd", **how)
 
 
 def test_packing_by_the_row(rng):

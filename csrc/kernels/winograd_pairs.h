@@ -117,7 +117,7 @@ FC_INLINE void FN(fc_pairs_part)(const int part, const int R, const fc_pairs *g,
       const ptrdiff_t at = q < 0 ? 0 : q + known;
       ptrdiff_t n = q < 0 ? known + first : VL;
       if (n > g->width - at) n = g->width - at;
-      const vec all = FC_SUMS(n > 0 ? at : 0, n > 0 ? (int)n : 0, q < 0 ? (int)n : 0);
+      const vec all = FC_SUMS(n > 0 ? at : 0, n > 0 ? (int)n : 0, q < 0 ? (int)(known + first) : 0);
       if (q >= 0)
         FC_STORE(q, end - q, all);
       else if (first) /* what the other lanes hold is written over */

@@ -98,6 +98,12 @@ EMULATED_OF(ps, epi32, __m512, float, int32_t, 16, __mmask16)
 EMULATED_OF(pd, epi64, __m512d, double, int64_t, 8, __mmask8)
 #undef EMULATED_OF
 
+EMULATED __m512 emulated_permutexvar_ps(__m512i at, __m512 x) {
+  __m512 lanes;
+  for (int i = 0; i < 16; ++i) lanes[i] = x[((emulated_epi32)at)[i] & 15];
+  return lanes;
+}
+
 EMULATED __m256i emulated_half(__m512i x, int i) {
   __m256i half;
   memcpy(&half, (const char *)&x + i * sizeof half, sizeof half);
@@ -162,6 +168,7 @@ EMULATED __m512 emulated_repeat(__m128 x) {
 #define _mm512_cmpeq_epi64_mask emulated_cmpeq_epi64
 #define _mm512_alignr_epi32 emulated_alignr_epi32
 #define _mm512_alignr_epi64 emulated_alignr_epi64
+#define _mm512_permutexvar_ps emulated_permutexvar_ps
 #define _mm512_movepi32_mask emulated_signs_epi32
 #define _mm512_movepi64_mask emulated_signs_epi64
 #define _mm512_set1_epi64(x) ((__m512i){0} + (long long)(x))

@@ -432,6 +432,40 @@ static void OF(check_depthwise_3x3)(const char *isa, const OF(fc_kernels) * f) {
   leave(row), leave(w), leave(y), leave(expected);
 }
 
+/* 5 by 5 taps over rows with zeros beside them, in pairs; a pair has the same bits alone. */
+static void OF(check_winograd_pairs)(const char *isa, const OF(fc_kernels) * f) {
+  const int lanes = f->lanes;
+  const ptrdiff_t P = between(1, 17), left = between(0, 4), right = between(0, 4);
+  const ptrdiff_t least = left + right < 4 ? 5 - left - right : 1;
+  const ptrdiff_t many = between(0, 3) ? lanes * between(0, 5) : between(400, 1100);
+  const ptrdiff_t width = least + many + between(0, lanes), Q = width + left + right - 4;
+  const ptrdiff_t rows = P + 4 + P % 2, y_pitch = Q + between(0, 3), n_y = (P - 1) * y_pitch + Q;
+  T **row = room(rows * (ptrdiff_t)sizeof *row), *w = OF(integers)(25), *y = OF(integers)(n_y);
+  T *expected = OF(copy)(y, n_y);
+  for (ptrdiff_t i = 0; i < rows; ++i) row[i] = OF(integers)(width);
+  for (ptrdiff_t p = 0; p < P; ++p)
+    for (ptrdiff_t q = 0; q < Q; ++q) {
+      T sum = 3;
+      for (ptrdiff_t r = 0; r < 5; ++r)
+        for (ptrdiff_t s = 0; s < 5; ++s) {
+          const ptrdiff_t at = q - left + s;
+          if (at >= 0 && at < width) sum += w[r * 5 + s] * row[p + r][at];
+        }
+      expected[p * y_pitch + q] = sum;
+    }
+  f->winograd_pairs(P, Q, (const T *const *)row, left, width, w, 3, y, y_pitch);
+  OF(same)(isa, "winograd_pairs", y, expected, n_y);
+  for (ptrdiff_t i = 0; i < rows; ++i)
+    for (ptrdiff_t j = 0; j < width; ++j) row[i][j] /= 3;
+  f->winograd_pairs(P, Q, (const T *const *)row, left, width, w, 3, expected, y_pitch);
+  for (ptrdiff_t p = 0; p < P; p += 2)
+    f->winograd_pairs(P - p < 2 ? 1 : 2, Q, (const T *const *)row + p, left, width, w, 3, y + p * y_pitch,
+                      y_pitch);
+  OF(same)(isa, "winograd_pairs, pair by pair", y, expected, n_y);
+  for (ptrdiff_t i = 0; i < rows; ++i) leave(row[i]);
+  leave(row), leave(w), leave(y), leave(expected);
+}
+
 /* Rows split into the phases of a stride, from anywhere, with zeros beside them. */
 static void OF(check_split_rows)(const char *isa, const OF(fc_kernels) * f) {
   const int lanes = f->lanes;
@@ -857,6 +891,7 @@ static void OF(check)(const char *isa, const OF(fc_kernels) * f) {
   for (int i = 0; i < 200; ++i) OF(check_soft_pools)(isa, f);
   for (int i = 0; i < 100; ++i) OF(check_winograd)(isa, f);
   for (int i = 0; i < 100 && f->winograd_phases_input; ++i) OF(check_winograd_phases)(isa, f);
+  for (int i = 0; i < 200 && f->winograd_pairs; ++i) OF(check_winograd_pairs)(isa, f);
   for (int i = 0; i < 100; ++i) OF(check_winograd_rows)(isa, f);
 }
 

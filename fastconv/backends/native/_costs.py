@@ -59,8 +59,9 @@ EMIT_POINTS = 1.4
 WRITE, WRITE_APART = 1.0, 4.0
 # cycles for an element of the weight: packed for all blocks, or by the block that needs it
 PACK, PACK_AT_ONCE = 2.0, 0.7
-# the same for 1x1 kernels, whose weights come from memory and are used once or twice
-PACK_POINTS = 1.6
+# the same for 1x1 kernels, whose weights come from memory and are used once or twice; with vectors of 64
+# bytes
+PACK_POINTS, PACK_POINTS_WIDE = 1.6, 1.2
 # cycles that a tap of a plane's tile takes, with its share of the loads; of tiles of two vectors, whose
 # rows end soon
 PLANE_TAP, NARROW_TAP = 0.54, 0.70
@@ -279,7 +280,9 @@ class _Job:
         count = max(1, self.rows * self.cols)
         rows = count / ceil(count / 6)
         packing = vectors * lanes * spec.groups * self.depth
-        at_once = PACK_POINTS if in_order else PACK_AT_ONCE
+        at_once = PACK_AT_ONCE
+        if (spec.R, spec.S) == (1, 1):
+            at_once = PACK_POINTS_WIDE if lanes * spec.dtype.itemsize == 64 else PACK_POINTS
         packing *= at_once if spec.N == 1 and count <= 784 else PACK
         share = PANELS_IN_ORDER if in_order else PANELS
         rate = share * _tile(self.tile, rows, wide, self.depth)

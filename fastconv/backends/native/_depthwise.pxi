@@ -63,6 +63,10 @@ cdef inline void depthwise_rows(const fc_isa* isa, ptrdiff_t stride, ptrdiff_t s
                           y_pitch)
 
 
+cdef inline bint has_pairs(const fc_isa* isa, const real* x) noexcept nogil:
+    return real is float and isa.f32.winograd_pairs != NULL
+
+
 cdef inline void masked_rows(const fc_isa* isa, const PlanePlan* plan, ptrdiff_t rows, const real** x,
                              const real* w, real bias, real* y, ptrdiff_t y_pitch) noexcept nogil:
     if real is float:
@@ -361,7 +365,7 @@ cdef int depthwise_planes(const fc_isa* isa, PlanePlan* plan, const real* x, con
         if plan.kernel_h != PAIRS_TAPS or plan.kernel_w != PAIRS_TAPS:
             return winograd_planes(isa, plan, x, w, bias, out, threads)
         # but not the colours of an image, whose taps are not beside each other
-        plan.in_pairs = plan.dilation_w == 1
+        plan.in_pairs = has_pairs(isa, x) and plan.dilation_w == 1 and 0 <= plan.left < PAIRS_TAPS
     if item_size == 4:
         lanes = isa.f32.lanes
     else:

@@ -80,8 +80,8 @@ def reason(op, spec, setting, tile):
     if one and in_pairs(spec):
         if not tile["pairs"]:
             return "the kernel is 5x5, which takes AVX-512 and float32"
-        if max(spec.padding) >= PAIRS_TAPS:
-            return f"the padding is {spec.padding}, and 4 the most for 5x5 kernels"
+        if spec.padding[2] >= PAIRS_TAPS:
+            return f"{spec.padding[2]} columns of padding on the left, and 4 are the most"
         if spec.dilation != (1, 1):
             return f"the dilation is {spec.dilation}, not 1"
     if (spec.R, spec.S) != (3, 3) and not planes:
