@@ -104,6 +104,18 @@ def phases(m):
     return a, g, [row[1:] for row in b[1:]]
 
 
+def pairs():
+    """A^T, G and B^T of F(2, 2) for pairs of rows, from the points 0, 1 and infinity.
+
+    In the order of ``csrc/kernels/winograd_pairs.h``: what both outputs have, the first's, the
+    second's.
+    """
+    a = [[1, 1, 0], [1, 0, -1]]
+    g = [[1, 1], [1, 0], [0, 1]]
+    b = [[0, 1, 0], [1, -1, 0], [0, 1, -1]]
+    return tuple([list(map(Fraction, row)) for row in matrix] for matrix in (a, g, b))
+
+
 def unit(n, i):
     """The i-th unit vector."""
     return [Fraction(i == j) for j in range(n)]
@@ -128,6 +140,7 @@ def is_correlation(m, a, g, b):
 
 def main():
     """Print the table of the header."""
+    assert is_correlation(2, *pairs())
     for m in POINTS:
         made = from_tables(m)
         assert made == matrices(m)

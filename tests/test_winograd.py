@@ -46,6 +46,13 @@ def test_the_identity_holds_exactly(script, m):
     assert script.is_correlation(m, *script.phases(m))
 
 
+def test_the_identity_of_pairs_holds_exactly(script):
+    a, g, b = script.pairs()
+    assert script.is_correlation(2, a, g, b)
+    b[2][2] = Fraction(1)
+    assert not script.is_correlation(2, a, g, b)
+
+
 def test_the_header_has_the_numbers_of_the_script(script):
     text = HEADER.read_text()
     text = text[text.index("fc_winograd[2]") : text.index("};\n#endif")]
