@@ -19,7 +19,8 @@ from fastconv.backends.native import _conv, _winograd  # noqa: E402
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = ROOT / "csrc" / "kernels" / "winograd.h"
 ISAS = native.available_isas()
-PAIRED = [isa for isa in ISAS if native.tiles(isa)["float32"]["pairs"]]  # with a kernel for 5x5 taps
+# those with a kernel for 5x5 taps
+PAIRED = [isa for isa in ISAS if native.tiles(isa)["float32"]["pairs"]]
 
 
 @pytest.fixture(scope="module")
@@ -332,7 +333,7 @@ def test_planes_down_their_rows(dtype, shape, isa, rng):
 
 @pytest.mark.parametrize(
     "dtype, shape, isa",
-    [case for case in KERNELS if "filters" not in case[1] and (case[0] == "f8" or case[1] in PAIRS)],
+    [(d, n, isa) for d, n, isa in KERNELS if "filters" not in n and (d == "f8" or n in PAIRS)],
 )
 def test_their_gradient_down_the_rows(dtype, shape, isa, rng):
     x_shape, w_shape, padding, dilation, _ = {**PLANES, **PAIRS}[shape]
@@ -382,7 +383,8 @@ def test_auto_takes_it_for_large_filters_of_large_planes():
     assert "works in groups of 3 rows: errors up to 4 times a direct sum's" in str(found)
     for isa in PAIRED:
         with fc.using(isa=isa):
-            found = fc.explain("conv2d", (1, 1, 99, 99), (1, 1, 5, 5), method="winograd", dtype="f4")
+            shapes = (1, 1, 99, 99), (1, 1, 5, 5)
+            found = fc.explain("conv2d", *shapes, method="winograd", dtype="f4")
         assert "works in groups of 2 rows: errors up to 4 times a direct sum's" in str(found)
 
 

@@ -59,11 +59,11 @@ EMIT_POINTS = 1.4
 WRITE, WRITE_APART = 1.0, 4.0
 # cycles for an element of the weight: packed for all blocks, or by the block that needs it
 PACK, PACK_AT_ONCE = 2.0, 0.7
-# the same for 1x1 kernels, whose weights come from memory and are used once or twice; with vectors of 64
-# bytes
+# the same for 1x1 kernels, whose weights come from memory and are used once or twice; with vectors
+# of 64 bytes
 PACK_POINTS, PACK_POINTS_WIDE = 1.6, 1.2
-# cycles that a tap of a plane's tile takes, with its share of the loads; of tiles of two vectors, whose
-# rows end soon
+# cycles that a tap of a plane's tile takes, with its share of the loads; of tiles of two vectors,
+# whose rows end soon
 PLANE_TAP, NARROW_TAP = 0.54, 0.70
 # cycles for a row of a plane with each further filter of a channel, which "direct" has in one tile
 PLANE_ROW = 60.0
@@ -333,7 +333,7 @@ def pack_cost_of(op, method):
 
 
 def plane_tap(columns, lanes):
-    """Cycles for a vector and a tap of a plane with so many columns: tiles are two vectors or four."""
+    """Cycles for a vector and a tap of a plane so wide; an odd vector is one of two in a tile."""
     vectors = max(1, ceil(columns / lanes))
     return (NARROW_TAP if vectors <= 2 else PLANE_TAP) * (vectors + vectors % 2) / vectors
 

@@ -16,8 +16,9 @@ Planes with a filter of their own, of many taps, are convolved by F(m, m) down t
 m rows take (2m - 1) / m^2 of the products. Errors are up to `ERROR_ROWS` times those of the direct
 sum where taps are of one size; they follow the largest taps and pixels near by, so that a filter
 that is nearly all zeros, or whose rows differ by decades, has better ones from the direct sum.
-With AVX-512 filters of 5x5 taps go by F(2, 2) of pairs of rows in the same way, in float32: 8 rows of
-taps for two of outputs instead of 10. Arrays whose channels lie side by side (NHWC) go to the direct kernels.
+With AVX-512 filters of 5x5 taps go by F(2, 2) of pairs of rows in the same way, in float32: 8 rows
+of taps for two of outputs instead of 10. Arrays whose channels lie side by side (NHWC) go to the
+direct kernels.
 
 In float64 only the smaller tile is taken, and m = 2: its numbers are quarters, so that whole
 numbers, which all integers are computed as, give exact results as long as 64 times the sum of
