@@ -109,17 +109,6 @@ def test_the_table_of_isas():
         assert table[name][2:] == sizes
 
 
-def verbs_of(source):
-    names = re.findall(r"^#define (\w+) FN\(fc_\1\)", source, re.M)
-    return [name for name in names if name not in ("vec", "uvec", "ivec")]
-
-
-def test_the_table_of_verbs():
-    documented = [verb for row in rows("csrc/README.md", "verbs") for verb in code(row[0])]
-    source = (ROOT / "csrc" / "simd.h").read_text()
-    assert sorted(documented) == sorted(verbs_of(source))
-
-
 def test_the_table_of_kernels():
     documented = [field for row in rows("csrc/README.md", "field") for field in code(row[0])]
     source = (ROOT / "csrc" / "kernels" / "one.h").read_text()
