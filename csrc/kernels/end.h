@@ -27,6 +27,7 @@
 #undef some_odds
 #undef sorted
 #undef from_lane
+#undef turned
 #undef hsum
 #undef transpose
 #undef iota
@@ -44,10 +45,6 @@
 #undef FC_EVENS
 #undef FC_ODDS
 #undef FC_FROM
-#undef FC_MOVED
-#undef FC_MOVED_BACK
-#undef FC_MOVED_PAIR
-#undef FC_MOVED_PAIR_BACK
 #undef FC_LOG_VL
 #undef FC_PAIR_LO
 #undef FC_PAIR_HI

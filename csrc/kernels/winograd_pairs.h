@@ -4,7 +4,7 @@
  *   y[p][q] = bias + sum_{r, s < 5} w[r][s] * x[p + r][q - left + s]     p < P, q < Q
  *
  *   x  [P + 4 + P % 2] pointers to rows; pixels outside [0, width) count as zero and are not read
- *   w  [5][5]      y  [P] rows y_pitch apart, of Q pixels      left <= 4
+ *   w  [5][5]      y  [P] rows y_pitch apart, of Q pixels      0 <= left <= 4
  *
  * With e_j and o_j rows 2j and 2j + 1 of x, counted from the pair, and g_j those of w, which are 0 from
  * g_5 on, three convolutions have 3 + 3 + 2 rows of taps instead of 5 + 5:
@@ -14,7 +14,8 @@
  *
  * Each goes over some columns on its own, for its taps then fill the registers.  A pixel is read once: its
  * products with five taps are sums of five outputs, which move to their lanes in the end.  A row's place
- * in its pair has to be its place in the plane; the bits depend on nothing else.
+ * in its pair has to be its place in the plane; the bits depend on nothing else.  By rounding, or where
+ * pixels are infinite, an even row depends on the sixth row of its pair, too.
  *
  * That pays where vectors move and sums are added beside the units of products, and these are the
  * bottleneck: with vectors of 64 bytes that go through in halves.
@@ -92,7 +93,7 @@ FC_INLINE void FN(fc_pairs_part)(const int part, const int R, const fc_pairs *g,
 #define FC_SUMS(at, n, k) FN(fc_pairs_sums)(part, R, x, minus, at, n, k, w, start, sums)
 #define FC_STORE(q, n, all) FN(fc_pairs_store)(part, n, all, both + (q), y + (q))
   for (ptrdiff_t i = 0; i < g->pairs && 2 * i + is_odd < g->P; ++i) {
-    const ptrdiff_t next = g->P - 2 * i > 2 ? 2 : 0; /* rows to the next pair */
+    const ptrdiff_t next = 2 * i + is_odd + 2 < g->P ? 2 : 0; /* rows to the next pair */
     const FC_T *const *const row = g->x + 2 * i, *const x_next = row[4 + next + is_odd];
     const FC_T *x[3], *minus[3];
 #pragma GCC unroll 3
