@@ -21,7 +21,7 @@ cdef enum:                  # instead of a slot
 
 
 cdef enum:
-    PAIRS_ROWS = 32         # rows of a block that goes in pairs: its last one has nothing fetched ahead
+    PAIRS_ROWS = 256        # most rows of a block that goes in pairs: its last one has nothing fetched ahead
     PAIRS_TAPS = 5
 
 
@@ -328,11 +328,13 @@ cdef void plan_rows(PlanePlan* plan, ptrdiff_t item_size, int threads) noexcept 
     plan.step = plan.stride_h // common
     rows = ceil_div(plan.out_h, plan.turns)
     plan.pb = (PLANE_BYTES // item_size // pitch - plan.kernel_h) // plan.step
+    if plan.in_pairs:
+        plan.pb = PAIRS_ROWS
     items = plan.images * plan.channels * plan.turns
     if items < 4 * threads:     # enough blocks for the threads
         plan.pb = imin(plan.pb, ceil_div(rows, ceil_div(4 * threads, imax(items, 1))))
     # whole tiles, of eight rows at least
-    plan.pb = ceil_div(block_of(rows, imax(plan.pb, PAIRS_ROWS if plan.in_pairs else 8)), 4) * 4
+    plan.pb = ceil_div(block_of(rows, imax(plan.pb, 8)), 4) * 4
     plan.n_pb = ceil_div(rows, plan.pb)
 
 
