@@ -1,6 +1,7 @@
 """Check every contender, then time all of them round by round in one function."""
 
 import gc
+import random
 import statistics
 import time
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -13,6 +14,8 @@ import fastconv as fc
 from fastconv.bench import peers
 
 BASELINE_ROUNDS = 3  # of a baseline that is slow; nobody races against it
+SLOW = 0.02  # seconds of a call from which on it is that
+WARM_UP = 3  # calls before a sample, or one slow call: the caches are then as such calls leave them
 
 
 class Wrong(AssertionError):
@@ -114,6 +117,9 @@ def verify(contender):
 def interleaved(contenders, rounds=15, min_sample=0.002, timer=time.perf_counter):
     """Time all contenders in turn, in each round in another order.
 
+    Orders are shuffled, the same ones in each run: whoever always came after the same contender
+    would always find the caches as that one leaves them.
+
     Parameters
     ----------
     contenders : sequence of Contender
@@ -128,7 +134,7 @@ def interleaved(contenders, rounds=15, min_sample=0.002, timer=time.perf_counter
     -------
     Measurement
     """
-    calls, limit = {}, {}
+    calls, limit, warm_up = {}, {}, {}
     for c in contenders:
         with c.context():
             c.call()
@@ -136,20 +142,22 @@ def interleaved(contenders, rounds=15, min_sample=0.002, timer=time.perf_counter
             c.call()
             once = max(timer() - start, 1e-7)
         calls[c.name] = max(1, round(min_sample / once))
-        slow = c.kind == "baseline" and once > 0.02
-        limit[c.name] = min(rounds, BASELINE_ROUNDS) if slow else rounds
+        is_slow = once > SLOW
+        warm_up[c.name] = 1 if is_slow else WARM_UP
+        is_rare = is_slow and c.kind == "baseline"
+        limit[c.name] = min(rounds, BASELINE_ROUNDS) if is_rare else rounds
     samples = {c.name: [] for c in contenders}
     collecting = gc.isenabled()
     gc.disable()
     try:
         for i in range(rounds):
-            turn = i % len(contenders)
-            for c in [*contenders[turn:], *contenders[:turn]]:
+            for c in random.Random(i).sample(contenders, len(contenders)):
                 if i >= limit[c.name]:
                     continue
                 call, count = c.call, calls[c.name]
                 with c.context():
-                    call()  # leaves the caches as the next call finds them in use
+                    for _ in range(warm_up[c.name]):
+                        call()
                     start = timer()
                     for _ in range(count):
                         call()
