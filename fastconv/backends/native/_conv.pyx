@@ -1182,9 +1182,10 @@ cdef int run_plan(const fc_isa* isa, Plan* plan, const real* x, const real* w, c
             for item in range(n_items):
                 correlate_block(isa, plan, x, &tables, out, item, scratch)
         else:
-            # neighbours for one thread: blocks are shorter than a page, and two threads on one page of each
-            # filter's plane took three times as long
-            for item in prange(n_items, num_threads=threads, schedule="guided"):
+            # neighbours for one thread: blocks of rows are shorter than a page, and two threads on one page of
+            # each filter's plane took up to three times as long
+            for item in prange(n_items, num_threads=threads, schedule="dynamic",
+                               chunksize=imax(1, n_items // (4 * threads))):
                 before = fc_set_float_mode(mode)
                 correlate_block(isa, plan, x, &tables, out, item, scratch + each * threadid())
                 fc_set_float_mode(before)
