@@ -57,12 +57,13 @@ enum {
 #define FC_DEPTHWISE_ARGS(T)                                                                     \
   (ptrdiff_t stride, ptrdiff_t step, ptrdiff_t kernel_h, ptrdiff_t kernel_w, ptrdiff_t P,        \
    ptrdiff_t Q, const T *const *x, const int32_t *at, const T *w, T bias, T *y, ptrdiff_t y_pitch)
-#define FC_DEPTHWISE_3X3_ARGS(T)                                                                 \
-  (ptrdiff_t stride, ptrdiff_t P, ptrdiff_t Q, const T *const *x, ptrdiff_t left,                \
-   ptrdiff_t width, const T *w, T bias, T *y, ptrdiff_t y_pitch)
 #define FC_DEPTHWISE_COLUMN_ARGS(T)                                                              \
   (ptrdiff_t stride, ptrdiff_t dilation, ptrdiff_t kernel_h, ptrdiff_t kernel_w, ptrdiff_t P,    \
    const T *const *x, ptrdiff_t at, const T *w, ptrdiff_t w_row, T bias, T *y, ptrdiff_t y_pitch)
+/* kernels/depthwise_3x3.h */
+#define FC_DEPTHWISE_3X3_ARGS(T)                                                                 \
+  (ptrdiff_t stride, ptrdiff_t P, ptrdiff_t Q, const T *const *x, ptrdiff_t left,                \
+   ptrdiff_t width, const T *w, T bias, T *y, ptrdiff_t y_pitch)
 /* kernels/strides.h */
 #define FC_SPLIT_ROWS_ARGS(T)                                                                    \
   (ptrdiff_t rows, ptrdiff_t n, ptrdiff_t first, ptrdiff_t length, ptrdiff_t stride, const T *x, \
@@ -107,7 +108,7 @@ typedef struct {
   (ptrdiff_t n, const T *const *x, T *v, ptrdiff_t v_pitch)
 #define FC_WINOGRAD_ROWS_OUTPUT_ARGS(T)                                                          \
   (ptrdiff_t n, int rows, const T *z, ptrdiff_t z_pitch, T bias, T *y, ptrdiff_t y_pitch)
-/* kernels/pool.h */
+/* kernels/pool.h, pool_at.h, unpool.h */
 typedef struct {
   ptrdiff_t height, width, kernel_h, kernel_w, stride_h, stride_w, top, left, dilation_h, dilation_w;
   ptrdiff_t out_h, out_w;
