@@ -370,6 +370,18 @@ def test_strides_change_no_bits(taps, rng):
     np.testing.assert_array_equal(fc.conv2d(x[1:2], w, **how), fc.conv2d(x, w, **how)[1:2])
 
 
+@pytest.mark.parametrize("isa", PAIRED)
+def test_where_rows_begin_changes_no_bits(isa, rng):
+    x, w = (rng.uniform(-1, 1, s).astype("f4") for s in ((1, 1, 9, 1104), (1, 1, 5, 5)))
+    memory = np.empty(x.size + 16, "f4")
+    with fc.using(isa=isa):
+        y = fc.conv2d(x, w, padding=2, method="winograd")
+        for first in range(16):
+            placed = memory[first : first + x.size].reshape(x.shape)
+            placed[...] = x
+            np.testing.assert_array_equal(fc.conv2d(placed, w, padding=2, method="winograd"), y)
+
+
 def test_auto_takes_it_for_large_filters_of_large_planes():
     assert chosen((1, 1, 1080, 1920), (1, 1, 15, 15), padding=7) == "winograd"
     tile = native.tiles()["float32"]
