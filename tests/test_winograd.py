@@ -347,8 +347,13 @@ def test_their_gradient_down_the_rows(dtype, shape, isa, rng):
     np.testing.assert_array_equal(dx, wanted)
 
 
-@pytest.mark.parametrize("taps", [9, *(5 for _ in PAIRED[:1])])
-def test_strides_change_no_bits(taps, rng):
+@pytest.mark.parametrize("taps, isa", [*((9, isa) for isa in ISAS), *((5, isa) for isa in PAIRED)])
+def test_strides_change_no_bits(taps, isa, rng):
+    with fc.using(isa=isa):
+        strides_change_no_bits(taps, rng)
+
+
+def strides_change_no_bits(taps, rng):
     x, w = (rng.uniform(-1, 1, s).astype("f4") for s in ((2, 3, 40, 50), (3, 1, taps, taps)))
     how = {"groups": 3, "method": "winograd", "backend": "native"}
     y = fc.conv2d(x, w, **how)
