@@ -53,8 +53,9 @@ WEIGHT_FAR = 0.3
 # the same for results that come out of panels, filter by filter
 EMIT = 1.3
 EMIT_IN_ORDER = 0.8
-# and in a forward 1x1 convolution, whose results are many beside its sums: they go to memory
-EMIT_POINTS = 1.4
+# and in a forward 1x1 convolution, whose results are many beside its sums: they go to memory; with
+# vectors of 64 bytes
+EMIT_POINTS, EMIT_POINTS_WIDE = 1.4, 2.2
 # cycles for a vector of results that a tile writes into the output, and into a page for each row
 WRITE, WRITE_APART = 1.0, 4.0
 # cycles for an element of the weight: packed for all blocks, or by the block that needs it
@@ -274,7 +275,8 @@ class _Job:
             rate = PANELS_WEIGHT * _tile(self.tile, rows, wide, spec.P * spec.Q)
             return Cost(flops * self.inside, rate, moved)
         in_order = _is_plain(spec)
-        moved = (EMIT_POINTS if in_order else EMIT) * self.made
+        emit = EMIT_POINTS_WIDE if lanes * spec.dtype.itemsize == 64 else EMIT_POINTS
+        moved = (emit if in_order else EMIT) * self.made
         staging = STAGE_FAR if in_order else self.staging
         moved += staging * self.read * max(1, vectors // 16) / self.path
         count = max(1, self.rows * self.cols)
