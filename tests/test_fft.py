@@ -120,8 +120,8 @@ def test_auto_takes_it_for_large_kernels_alone():
         return fc.explain("conv2d", (1, 1, 1080, 1920), (1, 1, size, size), 1, size // 2,
                           backend="native").chosen.method  # fmt: skip
 
-    assert chosen(3) == "depthwise" and chosen(5) != "fft"
-    assert chosen(9) in ("depthwise", "winograd")
+    assert chosen(3) == "depthwise"
+    assert {chosen(5), chosen(9)} <= {"depthwise", "winograd"}
     assert [chosen(size) for size in (45, 63, 101)] == ["fft"] * 3
     found = fc.explain("conv2d", (1, 1, 512, 512), (1, 1, 63, 63), backend="native")
     assert "native fft runs\n" in str(found) and "\n  it leaves NaN, infinities and" in str(found)

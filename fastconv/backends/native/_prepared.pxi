@@ -228,7 +228,7 @@ def prepare_depthwise(tuple geometry, x, weight, out, bint nhwc, int activation,
     p.describe(&p.g, x, weight, out, nhwc, &plan.xn, &plan.on, flush, isa_index)
     p.threads = threads if plane_flops(plan) >= SERIAL_FLOPS else 1
     # rows that are not to be read, and written, where they lie
-    apart = by_rows and (plan.xw != 1 and plan.width > 1 or plan.ow != 1 and plan.out_w > 1)
+    cdef bint apart = by_rows and (plan.xw != 1 and plan.width > 1 or plan.ow != 1 and plan.out_w > 1)
     if apart and not channels_adjoin(p.g.channels, p.g.filters, &plan.xn, &plan.on):
         return None
     return None if p.g.images == 0 else p

@@ -77,21 +77,19 @@ def by_rows(spec):
 def reason(op, spec, setting, tile):
     """Why Winograd's algorithm cannot serve a convolution, or None."""
     one = spec.C == spec.groups and (op == "conv2d" or spec.K == spec.groups)
-    planes = one and by_rows(spec)
-    if one and in_pairs(spec):
+    planes, pairs = one and by_rows(spec), one and in_pairs(spec)
+    if pairs:
         if not tile["pairs"]:
             return "the kernel is 5x5, which takes AVX-512 and float32"
         if spec.padding[2] >= PAIRS_TAPS:
             return f"{spec.padding[2]} columns of padding on the left, and 4 are the most"
-        if spec.dilation != (1, 1):
-            return f"the dilation is {spec.dilation}, not 1"
     if (spec.R, spec.S) != (3, 3) and not planes:
         least = f"neither 3x3 nor of {ROWS_LEAST_TAPS} taps and more"
         return f"the kernel is {spec.R}x{spec.S}, {least if one else 'not 3x3'}"
     in_phases = op == "conv2d" and not planes and spec.stride == (2, 2)
     if spec.stride != (1, 1) and not in_phases:
         return f"the stride is {spec.stride}, not 1"
-    if spec.dilation != (1, 1) and not (planes and spec.dilation[0] == 1):
+    if spec.dilation != (1, 1) and (pairs or not planes or spec.dilation[0] != 1):
         return f"the dilation is {spec.dilation}, not 1"
     if in_phases and spec.dtype.itemsize == 8:
         return "the stride is 2, and the dtype float64"
