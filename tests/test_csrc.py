@@ -153,6 +153,8 @@ def test_page_lists_every_verb():
     verbs |= set(re.findall(r"^#define ([a-z]\w+)\(", source, re.M))
     section = page()[page().index("## The vocabulary") : page().index("## Add a kernel")]
     assert set(re.findall(r"`(\w+)`", section)) == verbs - {"uvec"}
+    listed = re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?`) \|", section, re.M)))
+    assert sorted(listed) == sorted(verbs - {"vec", "uvec", "ivec"})  # in the table, each once
 
 
 def test_page_lists_every_file():
