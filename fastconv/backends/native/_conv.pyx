@@ -104,7 +104,7 @@ cdef enum:
     STREAMS = 32            # places that processors fetch ahead of
     COLUMN_BLOCK = 512      # widest piece of a row
     PATCH_BLOCK = 256       # output pixels of a block of patches, in the gradient of the weight
-    KEEP_BYTES = 4194304    # scratch a thread may leave behind for the next call
+    KEEP_BYTES = 8388608    # scratch a thread may leave behind for the next call
     CACHE_LINE = 64
     NEAR_BYTES = 1048576    # weights that the near caches may keep
     MOST_LINES = 32         # fetched in a turn of a panel: memory gives no more meanwhile

@@ -452,7 +452,10 @@ cdef int winograd_run(const fc_isa* isa, WinogradPlan* plan, real* unused, int t
                     winograd_channels(isa, plan, item, i // pieces, i % pieces, pieces, v,
                                       scratch + each * threadid())
                     fc_set_float_mode(before)
-                pieces = winograd_pieces(plan, plan.panels, threads)
+                if plan.u == NULL:      # each piece of a panel transforms its weights again
+                    pieces = ceil_div(threads, plan.panels)
+                else:
+                    pieces = winograd_pieces(plan, plan.panels, threads)
                 for i in prange(plan.panels * pieces, num_threads=threads, schedule="dynamic"):
                     before = fc_set_float_mode(mode)
                     winograd_filters[real](isa, plan, item, i // pieces, i % pieces, pieces, v,
