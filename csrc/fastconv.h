@@ -15,7 +15,7 @@ enum {
   FC_TILE_V = 4, /* vectors (output pixels) of the widest one */
   FC_PANEL_M = 6, /* rows (output pixels) of a panel's tile */
   FC_PANEL_V = 4, /* vectors (output channels) of the widest one */
-  FC_PANEL_TURN = 64, /* steps after which it fetches what comes next */
+  FC_PANEL_TURN = 8, /* steps after which it fetches what comes next */
   FC_WINOGRAD_STRIP = 16, /* most tiles that the driver stages for a call */
   FC_WINOGRAD_FEW = 4, /* tiles that a call transforms at a time: what it keeps of them stays in L1 */
   FC_DOT_M = 6,
@@ -32,7 +32,7 @@ enum {
 #define FC_PANEL_ARGS(T)                                                                         \
   (ptrdiff_t depth, const T *w, ptrdiff_t w_pitch, const T *x, const int32_t *off,               \
    const int32_t *at, const T *start, ptrdiff_t start_pitch, T *y, ptrdiff_t y_pitch,             \
-   const char *next, ptrdiff_t lines)
+   const char *next, ptrdiff_t lines, ptrdiff_t next_pitch)
 #define FC_PANEL_KEEP_ARGS(T)                                                                    \
   (ptrdiff_t depth, const T *w, ptrdiff_t w_pitch, const T *x, const int32_t *off,               \
    const int32_t *at, const T *start, ptrdiff_t start_pitch, T *y, ptrdiff_t y_pitch, T *kept)

@@ -6,8 +6,9 @@
  *   x      any buffer in which all at[m] + off[k] may be read
  *   start  [M] rows start_pitch apart, of V vectors: a bias (its pitch 0), or y to add to it
  *   y      [M] rows y_pitch apart, of V vectors
- *   next   what will be read next, anything: tiles of many sums fetch `lines` cache lines of it every
- *          FC_PANEL_TURN steps, as much as memory gives meanwhile
+ *   next   what will be read next, anything: tiles of many sums fetch `lines` cache lines every
+ *          FC_PANEL_TURN steps, the first ones at next, then next_pitch bytes on.  Many at a time
+ *          would be waited for: a core has room for 10 to 20 that are on their way
  *
  * With filters in the lanes w is a panel of filters and the rows m are output pixels, any of a block:
  * `off` holds a tap's place (channel, row, column) and `at` a pixel's.  With pixels in the lanes w is a
@@ -36,7 +37,7 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, const int keeps, ptrdiff_t
                             const FC_T *restrict w, ptrdiff_t w_pitch, const FC_T *restrict x,
                             const int32_t *restrict off, const int32_t *restrict at,
                             const FC_T *start, ptrdiff_t start_pitch, FC_T *y, ptrdiff_t y_pitch,
-                            const char *next, ptrdiff_t lines, FC_T *restrict kept) {
+                            const char *next, ptrdiff_t lines, ptrdiff_t next_pitch, FC_T *restrict kept) {
   vec acc[FC_PANEL_M][FC_PANEL_V];
   const FC_T *x_m[FC_PANEL_M];
 #pragma GCC unroll 6
@@ -60,7 +61,8 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, const int keeps, ptrdiff_t
       here = depth;
       if (__builtin_expect(lines > 0, 0)) {
         if (here > FC_PANEL_TURN) here = FC_PANEL_TURN;
-        for (ptrdiff_t i = 0; i < lines; ++i, next += 64) __builtin_prefetch(next, 0, 2);
+        for (ptrdiff_t i = 0; i < lines; ++i) __builtin_prefetch(next + 64 * i, 0, 2);
+        next += next_pitch;
       }
       /* two threads of a core share its decoder: what the loop itself executes costs sums */
 #pragma GCC unroll 4
@@ -83,7 +85,7 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, const int keeps, ptrdiff_t
 #define FC_PANEL_OF(M, V)                                                                        \
   FC_ALIGNED void FC_CAT(FN(fc_panel), _, M, x, V) FC_PANEL_ARGS(FC_T) {                         \
     FN(fc_panel)(M, V, 0, depth, w, w_pitch, x, off, at, start, start_pitch, y, y_pitch, next,  \
-                 lines, NULL);                                                                  \
+                 lines, next_pitch, NULL);                                                                 \
   }
 #define FC_PANEL(M, V) FC_CAT(FN(fc_panel), _, M, x, V)
 
@@ -97,6 +99,6 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, const int keeps, ptrdiff_t
  */
 FC_ALIGNED void FN(fc_panel_keep) FC_PANEL_KEEP_ARGS(FC_T) {
   FN(fc_panel)(FC_PANEL_M, FC_ISA_PANEL_V, 1, depth, w, w_pitch, x, off, at, start, start_pitch, y,
-               y_pitch, NULL, 0, kept);
+               y_pitch, NULL, 0, 0, kept);
 }
 #endif

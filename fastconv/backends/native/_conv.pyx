@@ -216,14 +216,18 @@ cdef inline ptrdiff_t panel_lines(ptrdiff_t depth, ptrdiff_t bytes) noexcept nog
 cdef inline void panel(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t depth, const real* w,
                        ptrdiff_t w_pitch, const real* x, const int32_t* off, const int32_t* at,
                        const real* start, ptrdiff_t start_pitch, real* y, ptrdiff_t y_pitch,
-                       const char* next = NULL, ptrdiff_t lines = 0) noexcept nogil:
-    """A tile; meanwhile, in each of its turns, `lines` cache lines at `next` are fetched."""
+                       const char* next = NULL, ptrdiff_t lines = 0,
+                       ptrdiff_t next_pitch = 0) noexcept nogil:
+    """A tile; meanwhile, in each of its turns, `lines` cache lines are fetched from `next` on: those
+    of a turn behind those of the one before, or next_pitch bytes on."""
+    if next_pitch == 0:
+        next_pitch = lines * CACHE_LINE
     if real is float:
         isa.f32.panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, start, start_pitch, y, y_pitch,
-                                    next, lines)
+                                    next, lines, next_pitch)
     else:
         isa.f64.panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, start, start_pitch, y, y_pitch,
-                                    next, lines)
+                                    next, lines, next_pitch)
 
 
 cdef inline void panel_keep(const fc_isa* isa, ptrdiff_t depth, const real* w, ptrdiff_t w_pitch,

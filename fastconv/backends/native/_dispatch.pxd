@@ -27,13 +27,13 @@ cdef extern from "fastconv.h" nogil:
                                  const int32_t*) noexcept nogil
     ctypedef void (*fc_panel_f32)(ptrdiff_t, const float*, ptrdiff_t, const float*, const int32_t*,
                                   const int32_t*, const float*, ptrdiff_t, float*,
-                                  ptrdiff_t, const char*, ptrdiff_t) noexcept nogil
+                                  ptrdiff_t, const char*, ptrdiff_t, ptrdiff_t) noexcept nogil
     ctypedef void (*fc_tile_f64)(ptrdiff_t, const double*, ptrdiff_t, const double*, const int32_t*,
                                  const int32_t*, const double*, double*, ptrdiff_t,
                                  const int32_t*) noexcept nogil
     ctypedef void (*fc_panel_f64)(ptrdiff_t, const double*, ptrdiff_t, const double*, const int32_t*,
                                   const int32_t*, const double*, ptrdiff_t, double*,
-                                  ptrdiff_t, const char*, ptrdiff_t) noexcept nogil
+                                  ptrdiff_t, const char*, ptrdiff_t, ptrdiff_t) noexcept nogil
     ctypedef void (*fc_dot_f32)(ptrdiff_t, ptrdiff_t, const float*, ptrdiff_t, ptrdiff_t,
                                 const float*, ptrdiff_t, const int32_t*, ptrdiff_t,
                                 float*) noexcept nogil

@@ -262,14 +262,6 @@ cdef void patches_block(const fc_isa* isa, const Plan* plan, const real* x, cons
                                  to + m * plan.oc)
 
 
-cdef inline void fetch_planes(const Plan* plan, const real* x, ptrdiff_t begin, ptrdiff_t end,
-                              ptrdiff_t n) noexcept nogil:
-    """The lines that n pixels of these planes end in; the one before is the last group's, too."""
-    cdef ptrdiff_t c
-    for c in range(begin, end):
-        fc_fetch(<const char*>(x + c * plan.xc) + CACHE_LINE - sizeof(real), n * sizeof(real))
-
-
 cdef void patch_tiles(const fc_isa* isa, const Plan* plan, ptrdiff_t begin, ptrdiff_t end,
                       ptrdiff_t n, ptrdiff_t n_direct, ptrdiff_t depth, const real* x,
                       const real* after, const real* w, const int32_t* off, const int32_t* at,
@@ -279,10 +271,11 @@ cdef void patch_tiles(const fc_isa* isa, const Plan* plan, ptrdiff_t begin, ptrd
     where the plan keeps, x is the first channel's first pixel and `after` what is read next."""
     cdef ptrdiff_t width = plan.group_v * plan.lanes, steps = block_of(depth, plan.steps)
     cdef ptrdiff_t first = 0, tiles, each, taller   # heights: a first tile's, then nearly equal ones
-    cdef ptrdiff_t g, v, k, m, i, height, pitch = plan.oc, start_pitch, here, row, ahead
+    cdef ptrdiff_t lines = ceil_div(width * <ptrdiff_t>sizeof(real), CACHE_LINE)
+    cdef ptrdiff_t g, v, k, m, i, height, pitch = plan.oc, start_pitch, here, row, ahead, fetched
     cdef const real* start
     cdef const real* group = xs
-    cdef const real* following
+    cdef const real* following = x
     cdef real* y = to
     cdef bint keeps
     if plan.keeps and end - begin >= 2 * FC_PANEL_M:
@@ -318,11 +311,13 @@ cdef void patch_tiles(const fc_isa* isa, const Plan* plan, ptrdiff_t begin, ptrd
                                start, start_pitch, y + m * pitch, pitch, xs)
                     group, row = xs, width
                 else:
-                    if ahead:
-                        fetch_planes(plan, following, ahead * i // tiles, ahead * (i + 1) // tiles,
-                                     width)
+                    # the lines that pixels end in, of a plane in each turn; the one before is the
+                    # last group's, too
+                    fetched = i * ceil_div(here, FC_PANEL_TURN)
                     panel(isa, height, v, here, group, row, w + m * filter_pitch(plan), off + k, at,
-                          start, start_pitch, y + m * pitch, pitch)
+                          start, start_pitch, y + m * pitch, pitch,
+                          <const char*>(following + fetched * plan.xc) + CACHE_LINE - sizeof(real),
+                          lines if fetched < ahead else 0, plan.xc * <ptrdiff_t>sizeof(real))
                 m += height
             if not keeps:
                 group += here * width
