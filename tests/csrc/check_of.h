@@ -96,7 +96,7 @@ static void OF(check_panel)(const char *isa, const OF(fc_kernels) * f) {
         T *again = OF(copy)(y, n_y), *kept = OF(integers)(depth * width);
         f->panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, adds ? y : start,
                                adds ? y_pitch : start_pitch, y, y_pitch, (const char *)w,
-                               between(0, 3));
+                               between(0, 3), between(0, 99));
         OF(same)(isa, "panel", y, wanted, n_y);
         if (f->panel_keep && m == FC_PANEL_M && v == f->panel_v) {
           T *rows = OF(copy)(kept, depth * width);
