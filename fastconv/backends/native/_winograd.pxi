@@ -10,7 +10,8 @@
 #   outputs          Z transformed back, with bias and activation, into the image
 #
 # The weights U[group][panel][xi][c][k] are read once for each block, so a block has many tiles; they
-# depend on nothing but the weights, m, the stride and the ISA.  Sums run over c in one order whatever the block, so
+# depend on nothing but the weights, m, the stride and the ISA.  Where a plain call has one block they are
+# made a few channels at a time and used at once.  Sums run over c in one order whatever the block, so
 # the bits depend neither on it nor on the threads.
 
 cdef enum:
@@ -22,6 +23,7 @@ cdef enum:
     PRODUCT_DEPTH = 256         # channels that a product sums at a time
     PRODUCT_BYTES = 32768       # and their weights, which stay in L1
     WEIGHT_CHANNELS = 16        # channels of weights transformed at a time
+    USED_CHANNELS = 64          # of weights used as soon as they are transformed, while L2 has them
 
 
 cdef struct WinogradPlan:
@@ -35,6 +37,7 @@ cdef struct WinogradPlan:
     ptrdiff_t block, n_blocks                   # tiles of a block
     ptrdiff_t lanes, panel_v, panel, panels     # filters of a panel, panels of a group
     ptrdiff_t v_tile, v_pitch, z_pitch, u_pitch, stage_row
+    ptrdiff_t u_channels                        # whose weights U holds at a time
     ptrdiff_t xn, xc, xh, xw, on, oc, oh, ow
     ptrdiff_t w_filter, w_channel, w_group      # strides of the weights
     int turned, activation
@@ -56,7 +59,7 @@ cdef inline ptrdiff_t odd_lines(ptrdiff_t count, ptrdiff_t item) noexcept nogil:
 
 cdef inline void winograd_weight(const fc_isa* isa, const WinogradPlan* plan, ptrdiff_t channels,
                                  const real* w, real* u) noexcept nogil:
-    cdef ptrdiff_t phase = plan.channels * plan.panel
+    cdef ptrdiff_t phase = plan.u_channels * plan.panel
     if real is float:
         if plan.stride == 2:
             isa.f32.winograd_phases_weight(channels, w, u, plan.panel, phase, plan.u_pitch)
@@ -120,9 +123,15 @@ cdef WinogradPlan winograd_weights_plan(const fc_isa* isa, const Geometry* g, pt
     plan.vectors = ceil_div(plan.channels, plan.lanes)
     plan.panel = plan.lanes * plan.panel_v
     plan.panels = ceil_div(plan.filters, plan.panel)
-    plan.u_pitch = odd_lines(plan.phases * plan.channels * plan.panel, item)
-    plan.u_size = plan.n * plan.n * plan.u_pitch * item         # of a panel
+    winograd_hold(&plan, plan.channels)
     return plan
+
+
+cdef void winograd_hold(WinogradPlan* plan, ptrdiff_t channels) noexcept nogil:
+    """Sizes U for the weights of so many channels."""
+    plan.u_channels = channels
+    plan.u_pitch = odd_lines(plan.phases * channels * plan.panel, plan.item)
+    plan.u_size = plan.n * plan.n * plan.u_pitch * plan.item    # of a panel
 
 
 cdef void winograd_plan(WinogradPlan* plan, const Geometry* g, int threads) noexcept nogil:
@@ -168,18 +177,19 @@ cdef void winograd_plan(WinogradPlan* plan, const Geometry* g, int threads) noex
 # --- the three stages ----------------------------------------------------------------------------
 
 cdef void winograd_weights(const fc_isa* isa, const WinogradPlan* plan, const real* w,
-                           ptrdiff_t panel, real* u, char* scratch) noexcept nogil:
-    """u = U[panel] of a group whose weights begin at w."""
+                           ptrdiff_t panel, ptrdiff_t begin, ptrdiff_t end, real* u,
+                           char* scratch) noexcept nogil:
+    """u = U[panel] of the channels begin <= c < end of a group whose weights begin at w."""
     cdef real* taps = <real*>scratch
-    cdef ptrdiff_t v, block, c, k, i, many, here
+    cdef ptrdiff_t v, c, k, i, many, here
     for v in range(plan.panel_v):
         k = panel * plan.panel + v * plan.lanes
         if k >= plan.filters:
             return
         here = imin(plan.filters - k, plan.lanes)
-        for block in range(ceil_div(plan.channels, WEIGHT_CHANNELS)):
-            c = block * WEIGHT_CHANNELS
-            many = imin(plan.channels - c, WEIGHT_CHANNELS)
+        c = begin
+        while c < end:
+            many = imin(end - c, WEIGHT_CHANNELS)
             if plan.w_channel == 9:
                 gather_lanes(isa, 9 * many, <int>here, w + k * plan.w_filter + 9 * c, plan.w_filter,
                              taps)
@@ -187,7 +197,8 @@ cdef void winograd_weights(const fc_isa* isa, const WinogradPlan* plan, const re
                 for i in range(many):
                     gather_lanes(isa, 9, <int>here, w + 9 * k + (c + i) * plan.w_channel, 9,
                                  taps + 9 * i * plan.lanes)
-            winograd_weight(isa, plan, many, taps, u + c * plan.panel + v * plan.lanes)
+            winograd_weight(isa, plan, many, taps, u + (c - begin) * plan.panel + v * plan.lanes)
+            c += many
 
 
 cdef void stage_strip(const fc_isa* isa, const WinogradPlan* plan, const real* x, ptrdiff_t here,
@@ -267,9 +278,9 @@ cdef void winograd_inputs(const fc_isa* isa, const WinogradPlan* plan, const rea
 
 
 cdef void winograd_products(const fc_isa* isa, const WinogradPlan* plan, const real* u,
-                            ptrdiff_t vectors, ptrdiff_t tiles, const real* v,
-                            real* z) noexcept nogil:
-    """Z of some tiles and one panel."""
+                            ptrdiff_t channels, bint first, ptrdiff_t vectors, ptrdiff_t tiles,
+                            const real* v, real* z) noexcept nogil:
+    """Z of some tiles and one panel, of so many channels: the first ones, or added to what is there."""
     cdef int32_t[6] at
     cdef ptrdiff_t xi, phase, end, i
     for i in range(6):
@@ -281,10 +292,10 @@ cdef void winograd_products(const fc_isa* isa, const WinogradPlan* plan, const r
         i = phase
         while i < end:
             # all of them as one where no lanes are left over
-            winograd_sums(isa, plan, u + i * plan.channels * plan.panel, vectors, tiles,
-                          plan.channels * (end - i if plan.v_phase == plan.channels else 1),
-                          v + i * plan.v_phase, at, i == phase, z)
-            i = end if plan.v_phase == plan.channels else i + 1
+            winograd_sums(isa, plan, u + i * channels * plan.panel, vectors, tiles,
+                          channels * (end - i if plan.v_phase == channels else 1),
+                          v + i * plan.v_phase, at, first and i == phase, z)
+            i = end if plan.v_phase == channels else i + 1
         u += plan.u_pitch
         v += plan.v_pitch
         z += plan.z_pitch
@@ -313,7 +324,7 @@ cdef void winograd_sums(const fc_isa* isa, const WinogradPlan* plan, const real*
             panel(isa, rows, vectors, depth, u + k * plan.panel, plan.panel,
                   v + t * plan.v_tile + k, plan.off, at,
                   <const real*>plan.zeros if begins else sums, 0 if begins else plan.panel, sums,
-                  plan.panel, coming, panel_lines(depth, rows * ahead if plan.far else 0))
+                  plan.panel, coming, panel_lines(depth, rows * ahead if plan.far and plan.u != NULL else 0))
             coming += rows * ahead
             t += rows
             left -= 1
@@ -377,7 +388,7 @@ cdef void winograd_filters(const fc_isa* isa, const WinogradPlan* plan, ptrdiff_
     cdef ptrdiff_t first = item % plan.n_blocks * plan.block, group = item // plan.n_blocks
     cdef ptrdiff_t tiles = imin(plan.block, plan.tiles - first)
     cdef ptrdiff_t begin = tiles * piece // pieces, end = tiles * (piece + 1) // pieces
-    cdef ptrdiff_t before = panel * plan.panel, i, k, here
+    cdef ptrdiff_t before = panel * plan.panel, i, k, here, many, c = 0
     cdef ptrdiff_t vectors = imin(ceil_div(plan.filters - before, plan.lanes), plan.panel_v)
     cdef real* z = <real*>scratch
     cdef real* own = <real*>(scratch + plan.z_size + plan.small_size)
@@ -385,12 +396,17 @@ cdef void winograd_filters(const fc_isa* isa, const WinogradPlan* plan, ptrdiff_
     cdef const real* bias = <const real*>plan.bias
     if begin == end:
         return
+    v += begin * plan.v_tile
     if u != NULL:
         u += (group * plan.panels + panel) * (plan.u_size // <ptrdiff_t>sizeof(real))
+        winograd_products(isa, plan, u, plan.channels, True, vectors, end - begin, v, z)
     else:
-        winograd_weights(isa, plan, <const real*>plan.w + group * plan.w_group, panel, own, scratch)
-        u = own
-    winograd_products(isa, plan, u, vectors, end - begin, v + begin * plan.v_tile, z)
+        while c < plan.channels:
+            many = imin(plan.channels - c, plan.u_channels)
+            winograd_weights(isa, plan, <const real*>plan.w + group * plan.w_group, panel, c,
+                             c + many, own, scratch + plan.z_size)
+            winograd_products(isa, plan, own, many, c == 0, vectors, end - begin, v + c, z)
+            c += many
     for i in range(vectors):
         here = imin(plan.filters - before - i * plan.lanes, plan.lanes)
         k = group * plan.filters + before + i * plan.lanes
@@ -534,7 +550,7 @@ cdef WinogradWeights winograd_pack_of(const WinogradPlan* plan, const real* w, i
         for item in prange(items, num_threads=threads, schedule="static"):
             before = fc_set_float_mode(mode)
             winograd_weights(isa, plan, w + item // plan.panels * plan.w_group,
-                             item % plan.panels, <real*>(u + item * plan.u_size),
+                             item % plan.panels, 0, plan.channels, <real*>(u + item * plan.u_size),
                              scratch + each * threadid())
             fc_set_float_mode(before)
     give_workspace(space, threads)
@@ -549,6 +565,8 @@ cdef int winograd_on(WinogradPlan* plan, const real* w, WinogradWeights packed, 
         packed = winograd_pack_of[real](plan, w, isa_index, threads)
     if packed is None:
         plan.w = w
+        if plan.stride == 1:    # four phases sum over all channels of one before those of the next
+            winograd_hold(plan, imin(plan.channels, USED_CHANNELS))
         return winograd_run(isa, plan, <real*>NULL, threads)
     if (packed.isa != isa_index or packed.plan.m != plan.m or packed.plan.turned != plan.turned
             or packed.plan.stride != plan.stride or packed.plan.item != plan.item
