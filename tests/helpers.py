@@ -137,6 +137,7 @@ def _conv_shapes(dtype):
     for k in straddling(lanes * tile["panel_v"]):
         shapes[f"{k} filters, panels"] = ((2, 3, 3, 4), (k, 3, 2, 2), 1, 1, 1, 1)
     shapes["channels in blocks"] = ((1, 150, 3, 4), (5, 150, 2, 2), 1, 1, 1, 1)
+    shapes["channels in blocks, 3x3"] = ((1, 150, 3, 6), (5, 150, 3, 3), 1, 1, 1, 1)
     for q in straddling(lanes) + straddling(lanes * v)[1:]:
         shapes[f"{q} columns"] = ((1, 2, 3, q + 2), (m + 1, 2, 2, 3), 1, 0, 1, 1)
         shapes[f"{q} columns, stride 3"] = ((1, 2, 3, 3 * q), (2, 2, 2, 3), (1, 3), 0, 1, 1)
