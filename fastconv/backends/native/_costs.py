@@ -29,8 +29,9 @@ PANELS, LANES, ROWS, PATCHES = 0.92, 0.91, 0.87, 0.91
 # rows whose steps each come from another plane, and so from another page, beyond those planes whose
 # translations a processor keeps beside those of the results
 ROWS_APART, PAGES = 0.83, 48
-# the same where vectors of 64 bytes leave twice the time for it, of images that stay in the cache
-ROWS_APART_WIDE, WIDE_BYTES = 0.90, 2**21
+# the same where vectors of 64 bytes leave twice the time for it, of images that stay in the cache and
+# sums over so many planes that what a tile begins and ends with does not show
+ROWS_APART_WIDE, WIDE_BYTES, WIDE_PLANES = 0.90, 2**21, (128, 256)
 # and panels whose tiles' pixels are staged one behind the other
 PANELS_IN_ORDER = 1.0
 # where panels make the gradient with respect to the input tap by tap (_panels_input.pxi)
@@ -159,7 +160,8 @@ class _Job:
         if apart:
             image = self.read // max(spec.N, 1) * spec.dtype.itemsize
             wide = self.path * spec.dtype.itemsize == 64
-            reached = ROWS_APART_WIDE if wide and image <= WIDE_BYTES else ROWS_APART
+            wide = wide and image <= WIDE_BYTES and WIDE_PLANES[0] <= self.C <= WIDE_PLANES[1]
+            reached = ROWS_APART_WIDE if wide else ROWS_APART
         rate = reached * _tile(tile, height, vectors, self.depth)
         return Cost(self.flops * share * self.inside, rate, moved)
 
@@ -277,8 +279,10 @@ class _Job:
         in_order = _is_plain(spec)
         emit = EMIT_POINTS_WIDE if lanes * spec.dtype.itemsize == 64 else EMIT_POINTS
         moved = (emit if in_order else EMIT) * self.made
+        # what is far comes no faster for longer vectors
+        path = min(self.path, 32 // spec.dtype.itemsize) if in_order else self.path
         staging = STAGE_FAR if in_order else self.staging
-        moved += staging * self.read * max(1, vectors // 16) / self.path
+        moved += staging * self.read * max(1, vectors // 16) / path
         count = max(1, self.rows * self.cols)
         rows = count / ceil(count / 6)
         packing = vectors * lanes * spec.groups * self.depth

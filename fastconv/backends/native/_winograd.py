@@ -43,9 +43,10 @@ INPUT, OUTPUT, PIXEL = 3.3, 2.4, 3.5
 PHASES = 1.35
 # bytes of transformed weights in a cycle: read from beyond the caches; made and stored; made for a
 # panel at a time and used at once
-READ, MADE, MADE_AT_ONCE = 9.0, 2.6, 10.0
-# bytes of weights that stay in a cache; of those of four phases, which are many for few tiles
-CACHED, CACHED_PHASES = 2**23, 2**22
+READ, MADE, MADE_AT_ONCE = 13.0, 2.6, 10.0
+# bytes of weights that stay in a cache; of those of four phases, which are many for few tiles; of
+# either on processors with paths of 64 bytes, whose last caches are slow
+CACHED, CACHED_PHASES, CACHED_WIDE = 2**23, 2**22, 2**21
 # cycles round the sums of a register tile: its call, and its results to and from memory
 CALL = 60
 # the tiles, and the channels of a product, that the driver takes at a time (_winograd.pxi)
@@ -107,10 +108,14 @@ def work(op, spec, m, tile):
     channels, filters = channels // spec.groups, filters // spec.groups
     # products of a tile, and of those with a channel: of four phases not all have each
     item, products, of_channel = spec.dtype.itemsize, (m + 2) ** 2, (m + 2) ** 2
-    phases, transform, cached = 1, 1.0, CACHED
+    # a vector of 64 bytes takes as long as two of 32, be the paths whole: it is shuffled and stored
+    transform = max(lanes / path, lanes * item / 32)
+    phases, cached = 1, CACHED
     if spec.stride == (2, 2):
         products, of_channel, phases = (m + 1) ** 2, (2 * m + 1) ** 2, 4
-        transform, cached = PHASES, CACHED_PHASES
+        transform, cached = PHASES * transform, CACHED_PHASES
+    if path * item >= 64:
+        cached = CACHED_WIDE
     tiles = spec.N * ceil(rows / m) * ceil(cols / m)
     inputs, outputs = ceil(channels / lanes), ceil(filters / lanes)
     each = products * phases * channels * item
@@ -127,15 +132,17 @@ def work(op, spec, m, tile):
     rate = TILE_SHARE * 2 * lanes * sums / max(passes * sums / 2, FMA_LATENCY)
     moved = spec.groups * tiles * (of_channel * INPUT * inputs + products * OUTPUT * outputs)
     moved += spec.groups * PIXEL * spec.N * (spec.H * spec.W * inputs + spec.P * spec.Q * outputs)
-    moved *= passes * transform
+    moved *= transform
     deepest = min(PRODUCT_DEPTH, PRODUCT_BYTES // (panel_v * lanes * item))
     panels, depths = ceil(outputs / panel_v), ceil(channels / deepest)
     moved += spec.groups * CALL * of_channel * ceil(tiles / PANEL_ROWS) * panels * depths
     # few channels hide nothing of what goes to and from memory
-    moved *= max(1, 2 * path / channels)
-    # processors with paths of 64 bytes were slower here, not only in comparison
-    moved += blocks * max(0, weights - cached) / (READ if path * item <= 32 else READ / 2)
+    moved *= max(1, 2 * min(path, 32 // item) / channels)
+    far = max(0, weights - cached) / READ
+    moved += blocks * far
     packing = weights / (MADE if blocks > 1 else MADE_AT_ONCE)
+    if phases == 4:  # made before they are used
+        packing += far
     return flops, rate, moved, packing
 
 
