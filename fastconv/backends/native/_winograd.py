@@ -41,12 +41,12 @@ TILES = {"auto": (4, 2), "precise": (2,), "never": ()}
 INPUT, OUTPUT, PIXEL = 3.3, 2.4, 3.5
 # what four phases multiply all of these by: they are transformed one by one
 PHASES = 1.35
-# bytes of transformed weights in a cycle: read from beyond the caches; made and stored; made for a
-# panel at a time and used at once
-READ, MADE, MADE_AT_ONCE = 13.0, 2.6, 10.0
-# bytes of weights that stay in a cache; of those of four phases, which are many for few tiles; of
-# either on processors with paths of 64 bytes, whose last caches are slow
-CACHED, CACHED_PHASES, CACHED_WIDE = 2**23, 2**22, 2**21
+# bytes of transformed weights in a cycle: made and stored; made for a panel at a time and used at once
+MADE, MADE_AT_ONCE = 2.6, 10.0
+# bytes of weights that stay in a cache, and in a cycle from beyond it; of four phases, which are many
+# for few tiles, fewer stay; processors with paths of 64 bytes have slow last caches
+CACHED, CACHED_PHASES, READ = 2**24, 2**22, 9.0
+CACHED_WIDE, READ_WIDE = 2**21, 13.0
 # cycles round the sums of a register tile: its call, and its results to and from memory
 CALL = 60
 # the tiles, and the channels of a product, that the driver takes at a time (_winograd.pxi)
@@ -110,12 +110,12 @@ def work(op, spec, m, tile):
     item, products, of_channel = spec.dtype.itemsize, (m + 2) ** 2, (m + 2) ** 2
     # a vector of 64 bytes takes as long as two of 32, be the paths whole: it is shuffled and stored
     transform = max(lanes / path, lanes * item / 32)
-    phases, cached = 1, CACHED
+    phases, cached, read = 1, CACHED, READ
     if spec.stride == (2, 2):
         products, of_channel, phases = (m + 1) ** 2, (2 * m + 1) ** 2, 4
         transform, cached = PHASES * transform, CACHED_PHASES
     if path * item >= 64:
-        cached = CACHED_WIDE
+        cached, read = CACHED_WIDE, READ_WIDE
     tiles = spec.N * ceil(rows / m) * ceil(cols / m)
     inputs, outputs = ceil(channels / lanes), ceil(filters / lanes)
     each = products * phases * channels * item
@@ -138,7 +138,7 @@ def work(op, spec, m, tile):
     moved += spec.groups * CALL * of_channel * ceil(tiles / PANEL_ROWS) * panels * depths
     # few channels hide nothing of what goes to and from memory
     moved *= max(1, 2 * min(path, 32 // item) / channels)
-    far = max(0, weights - cached) / READ
+    far = max(0, weights - cached) / read
     moved += blocks * far
     packing = weights / (MADE if blocks > 1 else MADE_AT_ONCE)
     if phases == 4:  # made before they are used
