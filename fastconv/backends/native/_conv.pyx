@@ -206,22 +206,38 @@ cdef inline void tile(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t dep
         isa.f64.tile[m - 1][v - 1](depth, w, w_pitch, x, off, at, bias, y, y_pitch, to)
 
 
-cdef inline ptrdiff_t panel_lines(ptrdiff_t depth, ptrdiff_t bytes) noexcept nogil:
-    """Cache lines of `bytes` bytes for each of a tile's turns."""
-    if bytes <= 0:
-        return 0
-    return imin(ceil_div(bytes, ceil_div(depth, FC_PANEL_TURN) * CACHE_LINE), MOST_LINES)
+cdef struct Fetch:      # what panels' tiles fetch meanwhile
+    const char* next
+    ptrdiff_t lines, pitch      # of each of their turns, and from one turn to the next
+    ptrdiff_t turns             # that are left
+
+
+cdef inline Fetch fetch_rows(const char* first, ptrdiff_t bytes, ptrdiff_t pitch,
+                             ptrdiff_t n) noexcept nogil:
+    """n rows of so many bytes, one in each turn: the lines that they end in, those before are there."""
+    return Fetch(first + CACHE_LINE - 4, ceil_div(bytes, CACHE_LINE), pitch, n)
+
+
+cdef inline void fetched(Fetch* fetch, ptrdiff_t depth) noexcept nogil:
+    """A tile of such depth is done."""
+    cdef ptrdiff_t turns = ceil_div(depth, FC_PANEL_TURN)
+    fetch.next += turns * fetch.pitch
+    fetch.turns -= turns
+
+
+cdef inline Fetch fetch_bytes(const char* first, ptrdiff_t bytes, ptrdiff_t turns) noexcept nogil:
+    """So many bytes in as many turns."""
+    cdef ptrdiff_t pitch = ceil_div(bytes, imax(turns, 1))
+    return Fetch(first, imin(ceil_div(pitch, CACHE_LINE), MOST_LINES), pitch, turns)
 
 
 cdef inline void panel(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff_t depth, const real* w,
                        ptrdiff_t w_pitch, const real* x, const int32_t* off, const int32_t* at,
                        const real* start, ptrdiff_t start_pitch, real* y, ptrdiff_t y_pitch,
-                       const char* next = NULL, ptrdiff_t lines = 0,
-                       ptrdiff_t next_pitch = 0) noexcept nogil:
-    """A tile; meanwhile, in each of its turns, `lines` cache lines are fetched from `next` on: those
-    of a turn behind those of the one before, or next_pitch bytes on."""
-    if next_pitch == 0:
-        next_pitch = lines * CACHE_LINE
+                       const Fetch* fetch) noexcept nogil:
+    """A tile, and what it fetches meanwhile."""
+    cdef const char* next = fetch.next
+    cdef ptrdiff_t lines = fetch.lines if fetch.turns > 0 else 0, next_pitch = fetch.pitch
     if real is float:
         isa.f32.panel[m - 1][v - 1](depth, w, w_pitch, x, off, at, start, start_pitch, y, y_pitch,
                                     next, lines, next_pitch)

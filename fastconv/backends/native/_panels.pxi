@@ -33,8 +33,9 @@ cdef inline void panel_from(const fc_isa* isa, ptrdiff_t m, ptrdiff_t v, ptrdiff
                             const int32_t* at, const real* first, real* y,
                             ptrdiff_t y_pitch) noexcept nogil:
     """A tile whose rows all begin with `first`, or add to y where that is NULL."""
+    cdef Fetch nothing = Fetch(NULL, 0, 0, 0)
     panel(isa, m, v, depth, w, w_pitch, x, off, at, y if first == NULL else first,
-          y_pitch if first == NULL else 0, y, y_pitch)
+          y_pitch if first == NULL else 0, y, y_pitch, &nothing)
 
 
 cdef inline ptrdiff_t panel_start(const PanelPlan* plan, ptrdiff_t i) noexcept nogil:
@@ -266,12 +267,8 @@ cdef void panel_offsets(const PanelPlan* plan, ptrdiff_t channels, int32_t* off)
 
 cdef void panel_run(const fc_isa* isa, ptrdiff_t lanes, ptrdiff_t v, ptrdiff_t begin, ptrdiff_t end,
                     ptrdiff_t depth, const real* w, const real* x, const int32_t* off,
-                    const int32_t* at, const real* bias, real* y, const char* coming,
-                    ptrdiff_t ahead) noexcept nogil:
-    """One panel over the pixels from `begin` to `end`, in tiles of nearly equal height; y is the first's.
-
-    `coming` will be read soon, `ahead` bytes of it for each pixel.
-    """
+                    const int32_t* at, const real* bias, real* y, Fetch* fetch) noexcept nogil:
+    """One panel over the pixels from `begin` to `end`, in tiles of nearly equal height; y is the first's."""
     cdef ptrdiff_t n = end - begin, pitch = v * lanes, start_pitch = pitch if bias == NULL else 0
     cdef ptrdiff_t each, rest, m
     if n == 0:
@@ -284,8 +281,8 @@ cdef void panel_run(const fc_isa* isa, ptrdiff_t lanes, ptrdiff_t v, ptrdiff_t b
             m += 1
             rest -= 1
         panel(isa, m, v, depth, w, pitch, x, off, at + begin, y if bias == NULL else bias,
-              start_pitch, y, pitch, coming, panel_lines(depth, m * ahead))
-        coming += m * ahead
+              start_pitch, y, pitch, fetch)
+        fetched(fetch, depth)
         y += m * pitch
         begin += m
 
@@ -298,15 +295,16 @@ cdef void panel_rows(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrd
 
     Where `to` is given, the place of its first filter and pixel, the sums are finished and go there in
     groups, so that memory takes them while the next ones are computed. What follows the weights is
-    read next.
+    read next; weights that are near leave time to fetch where a group goes.
     """
     cdef const Plan* xp = &plan.x
     cdef ptrdiff_t p = 0, end, t0, t1, per_tap = channels * xp.col.n_taps, width = v * xp.lanes
     cdef ptrdiff_t q, last = rows * cols, here, group = 0, stop, k, depth, steps, start
-    cdef const char* coming = <const char*>(w + xp.taps * channels * width)
-    cdef ptrdiff_t ahead = 0
-    if plan.far:
-        ahead = ceil_div(xp.taps * channels * width * <ptrdiff_t>sizeof(real), imax(last, 1))
+    cdef ptrdiff_t item = sizeof(real)
+    cdef bint plane_by_plane = (to != NULL and not plan.far and xp.oc > 1 and is_flat(xp, cols))
+    cdef Fetch fetch = fetch_bytes(
+        <const char*>(w + xp.taps * channels * width), xp.taps * channels * width * item,
+        ceil_div(last, FC_PANEL_M) * ceil_div(xp.taps * channels, FC_PANEL_TURN) if plan.far else 0)
     stop = PANEL_GROUP if to == NULL else first_group(xp, to)
     while p < rows:
         t0 = first_tap(&xp.row, p0 + p)
@@ -323,12 +321,13 @@ cdef void panel_rows(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrd
             if last - stop < xp.lanes:
                 stop = last     # no group of a few pixels at the end
             here = imin(end * cols, stop)
+            if plane_by_plane and q == group:
+                fetch = fetch_rows(<const char*>(to + q), PANEL_GROUP * item, xp.oc * item, filters)
             k = 0
             while True:
                 panel_run(isa, xp.lanes, v, q, here, imin(steps, depth - k),
                           w + (start + k) * width, x, off + start + k, at, bias if k == 0 else NULL,
-                          y + (q - group if xp.n_cb == 1 else q) * width, coming + q * ahead,
-                          0 if k else ahead)
+                          y + (q - group if xp.n_cb == 1 else q) * width, &fetch)
                 k += steps
                 if k >= depth:
                     break

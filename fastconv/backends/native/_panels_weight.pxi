@@ -116,9 +116,10 @@ cdef void panel_weight_tiles(const fc_isa* isa, const PanelWeightPlan* plan, ptr
     """
     cdef const Plan* xp = &plan.panels.x
     cdef ptrdiff_t width = v * xp.lanes, t = 0, r, first, end, stop, c, m, taps = xp.taps
+    cdef Fetch nothing = Fetch(NULL, 0, 0, 0)
     if few_channels(xp, channels):
         panel_run(isa, xp.lanes, v, 0, channels * taps, rows * cols, dy, xs, off, at, start, sums,
-                  <const char*>NULL, 0)
+                  &nothing)
         return
     for r in range(xp.row.n_taps):
         first, end = 0, rows

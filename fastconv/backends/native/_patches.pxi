@@ -271,12 +271,13 @@ cdef void patch_tiles(const fc_isa* isa, const Plan* plan, ptrdiff_t begin, ptrd
     where the plan keeps, x is the first channel's first pixel and `after` what is read next."""
     cdef ptrdiff_t width = plan.group_v * plan.lanes, steps = block_of(depth, plan.steps)
     cdef ptrdiff_t first = 0, tiles, each, taller   # heights: a first tile's, then nearly equal ones
-    cdef ptrdiff_t lines = ceil_div(width * <ptrdiff_t>sizeof(real), CACHE_LINE)
-    cdef ptrdiff_t g, v, k, m, i, height, pitch = plan.oc, start_pitch, here, row, ahead, fetched
+    cdef ptrdiff_t bytes = width * <ptrdiff_t>sizeof(real)
+    cdef ptrdiff_t g, v, k, m, i, height, pitch = plan.oc, start_pitch, here, row, ahead
     cdef const real* start
     cdef const real* group = xs
-    cdef const real* following = x
+    cdef const real* following
     cdef real* y = to
+    cdef Fetch fetch
     cdef bint keeps
     if plan.keeps and end - begin >= 2 * FC_PANEL_M:
         first = FC_PANEL_M
@@ -292,7 +293,7 @@ cdef void patch_tiles(const fc_isa* isa, const Plan* plan, ptrdiff_t begin, ptrd
         k = 0
         while True:
             here = imin(steps, depth - k)
-            row, ahead = width, 0
+            row, fetch.turns = width, 0
             if keeps:
                 group, row = x + k * plan.xc + g * width, plan.xc
                 ahead = imin(steps, depth - k - here)
@@ -300,6 +301,8 @@ cdef void patch_tiles(const fc_isa* isa, const Plan* plan, ptrdiff_t begin, ptrd
                 if ahead == 0:
                     following = x + (g + 1) * width if g + 1 < n_direct else after
                     ahead = 0 if following == NULL else here
+                fetch = fetch_rows(<const char*>following, bytes,
+                                   plan.xc * <ptrdiff_t>sizeof(real), ahead)
             m = begin
             for i in range(-1 if first else 0, tiles):
                 height = first if i < 0 else each + (1 if i < taller else 0)
@@ -311,13 +314,12 @@ cdef void patch_tiles(const fc_isa* isa, const Plan* plan, ptrdiff_t begin, ptrd
                                start, start_pitch, y + m * pitch, pitch, xs)
                     group, row = xs, width
                 else:
-                    # the lines that pixels end in, of a plane in each turn; the one before is the
-                    # last group's, too
-                    fetched = i * ceil_div(here, FC_PANEL_TURN)
+                    if fetch.turns <= 0 and k == 0 and g < n_direct:    # for the next tile's sums
+                        fetch = fetch_rows(<const char*>(y + (m + height) * pitch), bytes,
+                                           pitch * <ptrdiff_t>sizeof(real), FC_PANEL_M)
                     panel(isa, height, v, here, group, row, w + m * filter_pitch(plan), off + k, at,
-                          start, start_pitch, y + m * pitch, pitch,
-                          <const char*>(following + fetched * plan.xc) + CACHE_LINE - sizeof(real),
-                          lines if fetched < ahead else 0, plan.xc * <ptrdiff_t>sizeof(real))
+                          start, start_pitch, y + m * pitch, pitch, &fetch)
+                    fetched(&fetch, here)
                 m += height
             if not keeps:
                 group += here * width

@@ -305,8 +305,8 @@ cdef void winograd_sums(const fc_isa* isa, const WinogradPlan* plan, const real*
                         ptrdiff_t tiles, ptrdiff_t channels, const real* v, const int32_t* at,
                         bint first, real* z) noexcept nogil:
     """One product of tiles, summed over channels; added to what is there unless it is the first."""
-    cdef ptrdiff_t k = 0, t, left, rows, depth, ahead
-    cdef const char* coming
+    cdef ptrdiff_t k = 0, t, left, rows, depth
+    cdef Fetch fetch
     cdef real* sums
     cdef bint begins
     cdef ptrdiff_t most = imin(PRODUCT_DEPTH,
@@ -315,8 +315,10 @@ cdef void winograd_sums(const fc_isa* isa, const WinogradPlan* plan, const real*
         depth = imin(channels - k, most)
         t = 0
         left = ceil_div(tiles, FC_PANEL_M)
-        coming = <const char*>(u + (k + depth) * plan.panel)
-        ahead = ceil_div(depth * plan.panel * <ptrdiff_t>sizeof(real), imax(tiles, 1))
+        fetch = fetch_bytes(<const char*>(u + (k + depth) * plan.panel),
+                            depth * plan.panel * <ptrdiff_t>sizeof(real),
+                            left * ceil_div(depth, FC_PANEL_TURN)
+                            if plan.far and plan.u != NULL else 0)
         begins = first and k == 0
         while left:         # 13 tiles are 5 + 4 + 4: a short tile waits for its sums
             rows = ceil_div(tiles - t, left)
@@ -324,8 +326,8 @@ cdef void winograd_sums(const fc_isa* isa, const WinogradPlan* plan, const real*
             panel(isa, rows, vectors, depth, u + k * plan.panel, plan.panel,
                   v + t * plan.v_tile + k, plan.off, at,
                   <const real*>plan.zeros if begins else sums, 0 if begins else plan.panel, sums,
-                  plan.panel, coming, panel_lines(depth, rows * ahead if plan.far and plan.u != NULL else 0))
-            coming += rows * ahead
+                  plan.panel, &fetch)
+            fetched(&fetch, depth)
             t += rows
             left -= 1
         k += depth
