@@ -341,8 +341,8 @@ cdef void panel_rows(const fc_isa* isa, const PanelPlan* plan, ptrdiff_t v, ptrd
 
 
 cdef inline bint is_flat(const Plan* xp, ptrdiff_t cols) noexcept nogil:
-    """Whether a block's rows follow each other in the output."""
-    return xp.ow * xp.col.out_step == 1 and xp.oh * xp.row.out_step == cols
+    """Whether a block's rows, if there are several, follow each other in the output."""
+    return xp.ow * xp.col.out_step == 1 and (xp.row.n_out == 1 or xp.oh * xp.row.out_step == cols)
 
 
 cdef inline ptrdiff_t first_group(const Plan* xp, const real* to) noexcept nogil:
