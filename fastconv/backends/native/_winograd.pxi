@@ -11,7 +11,8 @@
 #
 # The weights U[group][panel][xi][c][k] are read once for each block, so a block has many tiles; they
 # depend on nothing but the weights, m, the stride and the ISA.  Where a plain call has one block they are
-# made a few channels at a time and used at once.  Sums run over c in one order whatever the block, so
+# made a few channels at a time and used at once.  Weights that are near leave the products time to fetch
+# where a block's outputs go, and the next block's inputs.  Sums run over c in one order whatever the block, so
 # the bits depend neither on it nor on the threads.
 
 cdef enum:
@@ -35,6 +36,7 @@ cdef struct WinogradPlan:
     ptrdiff_t tiles_h, tiles_w, tiles
     ptrdiff_t n_strips, strip                   # pieces of a row of tiles
     ptrdiff_t block, n_blocks                   # tiles of a block
+    ptrdiff_t ahead                             # blocks from one to a thread's next one
     ptrdiff_t lanes, panel_v, panel, panels     # filters of a panel, panels of a group
     ptrdiff_t v_tile, v_pitch, z_pitch, u_pitch, stage_row
     ptrdiff_t u_channels                        # whose weights U holds at a time
@@ -163,6 +165,8 @@ cdef void winograd_plan(WinogradPlan* plan, const Geometry* g, int threads) noex
     plan.block = imax(ceil_div(plan.tiles, plan.n_blocks), 1)
     if plan.block > plan.tiles_w:   # whole rows of tiles: each stages what the next one needs, too
         plan.block = ceil_div(plan.block, plan.tiles_w) * plan.tiles_w
+    else:                           # or equal pieces of one
+        plan.block = ceil_div(plan.tiles_w, ceil_div(plan.tiles_w, plan.block))
     plan.n_blocks = ceil_div(plan.tiles, plan.block)
     plan.v_pitch = odd_lines(plan.block * plan.v_tile, item)
     plan.z_pitch = odd_lines(plan.block * plan.panel, item)
@@ -277,15 +281,52 @@ cdef void winograd_inputs(const fc_isa* isa, const WinogradPlan* plan, const rea
                            v + (row * plan.tiles_w + lo - begin) * plan.v_tile)
 
 
+cdef struct FetchPlanes:        # pixels of tiles in some planes, which products fetch in parts
+    const char* first
+    ptrdiff_t planes, plane_pitch
+    ptrdiff_t rows, row_pitch, row_bytes
+
+
+cdef FetchPlanes fetch_tiles(const WinogradPlan* plan, const char* first, ptrdiff_t planes,
+                             const ptrdiff_t* strides, ptrdiff_t height, ptrdiff_t width,
+                             ptrdiff_t step, ptrdiff_t before, ptrdiff_t tile,
+                             ptrdiff_t tiles) noexcept nogil:
+    """Of `tiles` tiles from `tile` on, `step` pixels from one to the next; a row of them begins so many
+    rows of pixels before. `strides` are those of image, plane, row and column."""
+    cdef FetchPlanes to
+    cdef ptrdiff_t row = tile // plan.tiles_w, column = tile % plan.tiles_w, item = plan.item
+    cdef ptrdiff_t h = imax(row % plan.tiles_h * step - before, 0)
+    to.planes = planes if tile < plan.tiles and strides[3] == 1 and strides[1] != 1 else 0
+    to.plane_pitch, to.row_pitch = strides[1] * item, strides[2] * item
+    to.rows = imin(ceil_div(tiles, plan.tiles_w) * step, height - h)
+    to.row_bytes = imin(imin(tiles, plan.tiles_w - column) * step, width - column * step) * item
+    if to.row_bytes == to.row_pitch:
+        to.rows, to.row_bytes = imin(to.rows, 1), to.rows * to.row_bytes
+    to.first = first + (row // plan.tiles_h * strides[0] + h * strides[2] + column * step) * item
+    return to
+
+
+cdef inline Fetch fetch_part(const FetchPlanes* of, ptrdiff_t i, ptrdiff_t n) noexcept nogil:
+    """Part i of n: of a row or of some of it, in a plane each turn."""
+    cdef ptrdiff_t lines = ceil_div(of.row_bytes, CACHE_LINE)
+    cdef ptrdiff_t parts = imax(n // imax(of.rows, 1), 1)
+    cdef ptrdiff_t each = ceil_div(lines, parts)
+    return Fetch(of.first + i // parts * of.row_pitch + i % parts * each * CACHE_LINE, each,
+                 of.plane_pitch, of.planes if i < of.rows * parts else 0)
+
+
 cdef void winograd_products(const fc_isa* isa, const WinogradPlan* plan, const real* u,
                             ptrdiff_t channels, bint first, ptrdiff_t vectors, ptrdiff_t tiles,
-                            const real* v, real* z) noexcept nogil:
+                            const real* v, real* z, const FetchPlanes* outputs,
+                            const FetchPlanes* inputs) noexcept nogil:
     """Z of some tiles and one panel, of so many channels: the first ones, or added to what is there."""
     cdef int32_t[6] at
-    cdef ptrdiff_t xi, phase, end, i
+    cdef ptrdiff_t xi, phase, end, i, parts = plan.n * plan.n // 2
+    cdef Fetch fetch
     for i in range(6):
         at[i] = <int32_t>(i * plan.v_tile)
     for xi in range(plan.n * plan.n):
+        fetch = fetch_part(inputs if xi % 2 else outputs, xi // 2, parts)
         # at infinity there are the phases of two taps: the first two, or those in the middle
         phase = 1 if plan.phases == 4 and xi % 5 == 4 else 0
         end = 2 if plan.phases == 4 and xi // 5 == 4 else plan.phases - phase
@@ -294,7 +335,7 @@ cdef void winograd_products(const fc_isa* isa, const WinogradPlan* plan, const r
             # all of them as one where no lanes are left over
             winograd_sums(isa, plan, u + i * channels * plan.panel, vectors, tiles,
                           channels * (end - i if plan.v_phase == channels else 1),
-                          v + i * plan.v_phase, at, first and i == phase, z)
+                          v + i * plan.v_phase, at, first and i == phase, z, &fetch)
             i = end if plan.v_phase == channels else i + 1
         u += plan.u_pitch
         v += plan.v_pitch
@@ -303,10 +344,9 @@ cdef void winograd_products(const fc_isa* isa, const WinogradPlan* plan, const r
 
 cdef void winograd_sums(const fc_isa* isa, const WinogradPlan* plan, const real* u, ptrdiff_t vectors,
                         ptrdiff_t tiles, ptrdiff_t channels, const real* v, const int32_t* at,
-                        bint first, real* z) noexcept nogil:
+                        bint first, real* z, Fetch* fetch) noexcept nogil:
     """One product of tiles, summed over channels; added to what is there unless it is the first."""
     cdef ptrdiff_t k = 0, t, left, rows, depth
-    cdef Fetch fetch
     cdef real* sums
     cdef bint begins
     cdef ptrdiff_t most = imin(PRODUCT_DEPTH,
@@ -315,10 +355,10 @@ cdef void winograd_sums(const fc_isa* isa, const WinogradPlan* plan, const real*
         depth = imin(channels - k, most)
         t = 0
         left = ceil_div(tiles, FC_PANEL_M)
-        fetch = fetch_bytes(<const char*>(u + (k + depth) * plan.panel),
-                            depth * plan.panel * <ptrdiff_t>sizeof(real),
-                            left * ceil_div(depth, FC_PANEL_TURN)
-                            if plan.far and plan.u != NULL else 0)
+        if plan.far and plan.u != NULL:
+            fetch[0] = fetch_bytes(<const char*>(u + (k + depth) * plan.panel),
+                                   depth * plan.panel * <ptrdiff_t>sizeof(real),
+                                   left * ceil_div(depth, FC_PANEL_TURN))
         begins = first and k == 0
         while left:         # 13 tiles are 5 + 4 + 4: a short tile waits for its sums
             rows = ceil_div(tiles - t, left)
@@ -326,8 +366,8 @@ cdef void winograd_sums(const fc_isa* isa, const WinogradPlan* plan, const real*
             panel(isa, rows, vectors, depth, u + k * plan.panel, plan.panel,
                   v + t * plan.v_tile + k, plan.off, at,
                   <const real*>plan.zeros if begins else sums, 0 if begins else plan.panel, sums,
-                  plan.panel, &fetch)
-            fetched(&fetch, depth)
+                  plan.panel, fetch)
+            fetched(fetch, depth)
             t += rows
             left -= 1
         k += depth
@@ -396,18 +436,30 @@ cdef void winograd_filters(const fc_isa* isa, const WinogradPlan* plan, ptrdiff_
     cdef real* own = <real*>(scratch + plan.z_size + plan.small_size)
     cdef const real* u = <const real*>plan.u
     cdef const real* bias = <const real*>plan.bias
+    cdef FetchPlanes outputs, inputs
     if begin == end:
         return
+    outputs = fetch_tiles(
+        plan, <const char*>(<const real*>plan.out + (group * plan.filters + before) * plan.oc),
+        imin(plan.filters - before, plan.panel), &plan.on, plan.out_h, plan.out_w, plan.m, 0,
+        first + begin, end - begin)
+    inputs = fetch_tiles(
+        plan, <const char*>(<const real*>plan.x + group * plan.channels * plan.xc),
+        plan.channels if panel == plan.panels - 1 else 0, &plan.xn, plan.height, plan.width,
+        plan.step, plan.top - (plan.window - plan.step), first + plan.ahead * plan.block + begin,
+        end - begin)
     v += begin * plan.v_tile
     if u != NULL:
         u += (group * plan.panels + panel) * (plan.u_size // <ptrdiff_t>sizeof(real))
-        winograd_products(isa, plan, u, plan.channels, True, vectors, end - begin, v, z)
+        winograd_products(isa, plan, u, plan.channels, True, vectors, end - begin, v, z, &outputs,
+                          &inputs)
     else:
         while c < plan.channels:
             many = imin(plan.channels - c, plan.u_channels)
             winograd_weights(isa, plan, <const real*>plan.w + group * plan.w_group, panel, c,
                              c + many, own, scratch + plan.z_size)
-            winograd_products(isa, plan, own, many, c == 0, vectors, end - begin, v + c, z)
+            winograd_products(isa, plan, own, many, c == 0, vectors, end - begin, v + c, z, &outputs,
+                              &inputs)
             c += many
     for i in range(vectors):
         here = imin(plan.filters - before - i * plan.lanes, plan.lanes)
@@ -434,6 +486,7 @@ cdef int winograd_run(const fc_isa* isa, WinogradPlan* plan, real* unused, int t
     cdef size_t head = off_size + rounded(plan.panel * sizeof(real))
     cdef size_t each = plan.z_size + plan.small_size
     cdef real* v
+    plan.ahead = 1 if shared else threads
     if plan.u == NULL:
         each += plan.u_size
     if shared:
