@@ -1,9 +1,11 @@
 """Builds the extension modules; everything declarative stands in pyproject.toml."""
 
 import os
+import re
 import shlex
 import sys
 from glob import glob
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -36,6 +38,10 @@ if os.environ.get("FASTCONV_SANITIZE") == "1":
 COMPILE += shlex.split(os.environ.get("FASTCONV_CFLAGS", ""))
 
 
+# every wheel carries the page: without the benchmark's folded tables, which are most of it
+PAGE = re.sub("<details>.*?</details>\n*", "", Path("README.md").read_text("utf-8"), flags=re.DOTALL)
+
+
 def pyx(name):
     return f"fastconv/backends/native/{name}.pyx"
 
@@ -55,6 +61,8 @@ def extension(name, sources, *flags):
 
 
 setup(
+    long_description=PAGE,
+    long_description_content_type="text/markdown",
     ext_modules=cythonize(
         [
             # the only one that links csrc/: the others cimport its table, so that there is one
