@@ -244,6 +244,50 @@ FC_COLUMNS(1)
 FC_COLUMNS(2)
 #undef FC_COLUMNS
 
+#if FC_DEPTHWISE_ONCE(1)
+/* Q <= VL columns at stride 1, `at` where tap 1 lies, with pixels read once: three sums of a pixel do not
+ * wait for each other as one of nine products does. */
+FC_INLINE void FN(fc_narrow_3x3_tile)(const int M, ivec mask, ptrdiff_t width, const FC_T *const *x,
+                                      ptrdiff_t at, const vec w[9], const FC_T *taps, vec bias,
+                                      FC_T *y, ptrdiff_t y_pitch, int n) {
+  vec sum[3][7];
+#pragma GCC unroll 9
+  for (int j = 0; j < M + 2; ++j) {
+    const vec v = held(load_where(x[j] + at, mask));
+#pragma GCC unroll 7
+    for (int m = 0; m < M; ++m) {
+      const int r = j - m;
+      if (r < 0 || r >= 3) continue;
+#pragma GCC unroll 3
+      for (int s = 0; s < 3; ++s)
+        sum[s][m] = r        ? sum[s][m] + v * w[r * 3 + s]
+                    : s == 1 ? bias + v * w[s]
+                             : held(v * w[s]);
+    }
+    if (j < 2) continue;
+    vec before[2], after[2];
+    FN(fc_depthwise_3x3_beside)(1, 1, x + j - 2, at - 1, at < 1 || at > width, taps, 0, before);
+    FN(fc_depthwise_3x3_beside)(1, 1, x + j - 2, at + VL, at + VL >= width, taps + 2, 0, after);
+    store_n(y + (j - 2) * y_pitch, n,
+            sum[1][j - 2] + (from_lane(VL - 1, before[0], sum[0][j - 2]) +
+                             from_lane(1, sum[2][j - 2], after[0])));
+  }
+}
+
+FC_KERNEL void FN(fc_narrow_3x3)(ivec mask, ptrdiff_t P, ptrdiff_t width, const FC_T *const *x,
+                                 ptrdiff_t at, const FC_T *taps, FC_T bias, FC_T *y,
+                                 ptrdiff_t y_pitch, int n) {
+  vec w[9];
+  FN(fc_depthwise_3x3_weights)(1, taps, w);
+  const vec start = held(splat(bias));
+  ptrdiff_t p = 0;
+  for (; P - p >= 7; p += 7)
+    FN(fc_narrow_3x3_tile)(7, mask, width, x + p, at, w, taps, start, y + p * y_pitch, y_pitch, n);
+  for (; p < P; ++p)
+    FN(fc_narrow_3x3_tile)(1, mask, width, x + p, at, w, taps, start, y + p * y_pitch, y_pitch, n);
+}
+#endif
+
 FC_KERNEL void FN(fc_depthwise_3x3) FC_DEPTHWISE_3X3_ARGS(FC_T) {
   const ptrdiff_t once = FC_DEPTHWISE_ONCE(stride);
   /* the columns whose vectors read pixels of the rows alone */
@@ -268,6 +312,12 @@ FC_KERNEL void FN(fc_depthwise_3x3) FC_DEPTHWISE_3X3_ARGS(FC_T) {
       mask[i] = (iota() >= (FC_I)(first >= 0 ? 0 : -first < VL ? -first : VL)) &
                 (iota() < (FC_I)(after < VL ? after : VL));
     }
+#if FC_DEPTHWISE_ONCE(1)
+    if (stride == 1 && Q <= VL) {
+      FN(fc_narrow_3x3)(mask[1], P, width, x, at + 1, w, bias, y, y_pitch, (int)Q);
+      break;
+    }
+#endif
     (stride == 1 ? FN(fc_border_3x3_s1) : FN(fc_border_3x3_s2))(
         mask, P, x, at, at < 1 || at > width, w, bias, y + q, y_pitch, Q);
   }
