@@ -245,11 +245,10 @@ FC_COLUMNS(2)
 #undef FC_COLUMNS
 
 #if FC_DEPTHWISE_ONCE(1)
-/* Q <= VL columns at stride 1, `at` where tap 1 lies, with pixels read once: three sums of a pixel do not
- * wait for each other as one of nine products does. */
-FC_INLINE void FN(fc_narrow_3x3_tile)(const int M, ivec mask, ptrdiff_t width, const FC_T *const *x,
-                                      ptrdiff_t at, const vec w[9], const FC_T *taps, vec bias,
-                                      FC_T *y, ptrdiff_t y_pitch, int n) {
+/* n <= VL columns at stride 1, `at` where tap 1 lies and no pixel beside the vector, with pixels read
+ * once: three sums of a pixel do not wait for each other as one of nine products does. */
+FC_INLINE void FN(fc_narrow_3x3_tile)(const int M, ivec mask, const FC_T *const *x, ptrdiff_t at,
+                                      const vec w[9], vec bias, FC_T *y, ptrdiff_t y_pitch, int n) {
   vec sum[3][7];
 #pragma GCC unroll 9
   for (int j = 0; j < M + 2; ++j) {
@@ -265,26 +264,22 @@ FC_INLINE void FN(fc_narrow_3x3_tile)(const int M, ivec mask, ptrdiff_t width, c
                              : held(v * w[s]);
     }
     if (j < 2) continue;
-    vec before[2], after[2];
-    FN(fc_depthwise_3x3_beside)(1, 1, x + j - 2, at - 1, at < 1 || at > width, taps, 0, before);
-    FN(fc_depthwise_3x3_beside)(1, 1, x + j - 2, at + VL, at + VL >= width, taps + 2, 0, after);
     store_n(y + (j - 2) * y_pitch, n,
-            sum[1][j - 2] + (from_lane(VL - 1, before[0], sum[0][j - 2]) +
-                             from_lane(1, sum[2][j - 2], after[0])));
+            sum[1][j - 2] + (from_lane(VL - 1, (vec){0}, sum[0][j - 2]) +
+                             from_lane(1, sum[2][j - 2], (vec){0})));
   }
 }
 
-FC_KERNEL void FN(fc_narrow_3x3)(ivec mask, ptrdiff_t P, ptrdiff_t width, const FC_T *const *x,
-                                 ptrdiff_t at, const FC_T *taps, FC_T bias, FC_T *y,
-                                 ptrdiff_t y_pitch, int n) {
+FC_KERNEL void FN(fc_narrow_3x3)(ivec mask, ptrdiff_t P, const FC_T *const *x, ptrdiff_t at,
+                                 const FC_T *taps, FC_T bias, FC_T *y, ptrdiff_t y_pitch, int n) {
   vec w[9];
   FN(fc_depthwise_3x3_weights)(1, taps, w);
   const vec start = held(splat(bias));
   ptrdiff_t p = 0;
   for (; P - p >= 7; p += 7)
-    FN(fc_narrow_3x3_tile)(7, mask, width, x + p, at, w, taps, start, y + p * y_pitch, y_pitch, n);
+    FN(fc_narrow_3x3_tile)(7, mask, x + p, at, w, start, y + p * y_pitch, y_pitch, n);
   for (; p < P; ++p)
-    FN(fc_narrow_3x3_tile)(1, mask, width, x + p, at, w, taps, start, y + p * y_pitch, y_pitch, n);
+    FN(fc_narrow_3x3_tile)(1, mask, x + p, at, w, start, y + p * y_pitch, y_pitch, n);
 }
 #endif
 
@@ -313,8 +308,8 @@ FC_KERNEL void FN(fc_depthwise_3x3) FC_DEPTHWISE_3X3_ARGS(FC_T) {
                 (iota() < (FC_I)(after < VL ? after : VL));
     }
 #if FC_DEPTHWISE_ONCE(1)
-    if (stride == 1 && Q <= VL) {
-      FN(fc_narrow_3x3)(mask[1], P, width, x, at + 1, w, bias, y, y_pitch, (int)Q);
+    if (stride == 1 && Q <= VL && at < 0 && at + 1 + VL >= width) {
+      FN(fc_narrow_3x3)(mask[1], P, x, at + 1, w, bias, y, y_pitch, (int)Q);
       break;
     }
 #endif
