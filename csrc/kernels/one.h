@@ -9,6 +9,7 @@
 #include "depthwise_tile.h"
 #include "depthwise_chain.h"
 #include "depthwise.h"
+#include "depthwise_3x3_tile.h"
 #include "depthwise_3x3.h"
 #include "depthwise_channels.h"
 #include "pool_rows.h"
