@@ -7,7 +7,7 @@
  *   w  [3][3]      y  [P] rows y_pitch apart, of Q pixels
  *
  * stride is 1 or 2, in both directions.  Tiles are those of depthwise_3x3_tile.h; the order of a sum
- * follows from its column alone.
+ * follows from its column, Q, left and width alone.
  */
 
 /* n >= VL columns that read no pixel beside the rows, of P >= M rows, in the order of memory.  But where

@@ -37,7 +37,8 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, const int keeps, ptrdiff_t
                             const FC_T *restrict w, ptrdiff_t w_pitch, const FC_T *restrict x,
                             const int32_t *restrict off, const int32_t *restrict at,
                             const FC_T *start, ptrdiff_t start_pitch, FC_T *y, ptrdiff_t y_pitch,
-                            const char *next, ptrdiff_t lines, ptrdiff_t next_pitch, FC_T *restrict kept) {
+                            const char *next, ptrdiff_t lines, ptrdiff_t next_pitch,
+                            FC_T *restrict kept) {
   vec acc[FC_PANEL_M][FC_PANEL_V];
   const FC_T *x_m[FC_PANEL_M];
 #pragma GCC unroll 6
@@ -84,8 +85,8 @@ FC_INLINE void FN(fc_panel)(const int M, const int V, const int keeps, ptrdiff_t
 
 #define FC_PANEL_OF(M, V)                                                                        \
   FC_ALIGNED void FC_CAT(FN(fc_panel), _, M, x, V) FC_PANEL_ARGS(FC_T) {                         \
-    FN(fc_panel)(M, V, 0, depth, w, w_pitch, x, off, at, start, start_pitch, y, y_pitch, next,  \
-                 lines, next_pitch, NULL);                                                                 \
+    FN(fc_panel)(M, V, 0, depth, w, w_pitch, x, off, at, start, start_pitch, y, y_pitch, next,   \
+                 lines, next_pitch, NULL);                                                       \
   }
 #define FC_PANEL(M, V) FC_CAT(FN(fc_panel), _, M, x, V)
 

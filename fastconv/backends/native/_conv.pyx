@@ -107,7 +107,7 @@ cdef enum:
     KEEP_BYTES = 8388608    # scratch a thread may leave behind for the next call
     CACHE_LINE = 64
     NEAR_BYTES = 1048576    # weights that the near caches may keep
-    MOST_LINES = 32         # fetched in a turn of a panel: memory gives no more meanwhile
+    MOST_LINES = 32         # of weights in a turn of a panel, where few tiles use many of them
     CLASSES = 16            # most groups of columns with taps of their own
 
 cdef ptrdiff_t SERIAL_FLOPS = 1000000   # below: starting threads costs more than they save
@@ -214,8 +214,9 @@ cdef struct Fetch:      # what panels' tiles fetch meanwhile
 
 cdef inline Fetch fetch_rows(const char* first, ptrdiff_t bytes, ptrdiff_t pitch,
                              ptrdiff_t n) noexcept nogil:
-    """n rows of so many bytes, one in each turn: the lines that they end in, those before are there."""
-    return Fetch(first + CACHE_LINE - 4, ceil_div(bytes, CACHE_LINE), pitch, n)
+    """n rows of so many bytes, one in each turn, from where a line begins: what lies before came with
+    its neighbours."""
+    return Fetch(first + CACHE_LINE - 1, ceil_div(bytes, CACHE_LINE), pitch, n)
 
 
 cdef inline void fetched(Fetch* fetch, ptrdiff_t depth) noexcept nogil:

@@ -293,16 +293,17 @@ cdef void patch_tiles(const fc_isa* isa, const Plan* plan, ptrdiff_t begin, ptrd
         k = 0
         while True:
             here = imin(steps, depth - k)
-            row, fetch.turns = width, 0
+            row, fetch = width, Fetch(NULL, 0, 0, 0)
             if keeps:
                 group, row = x + k * plan.xc + g * width, plan.xc
                 ahead = imin(steps, depth - k - here)
                 following = group + here * plan.xc
                 if ahead == 0:
                     following = x + (g + 1) * width if g + 1 < n_direct else after
-                    ahead = 0 if following == NULL else here
-                fetch = fetch_rows(<const char*>following, bytes,
-                                   plan.xc * <ptrdiff_t>sizeof(real), ahead)
+                    ahead = here
+                if following != NULL:
+                    fetch = fetch_rows(<const char*>following, bytes,
+                                       plan.xc * <ptrdiff_t>sizeof(real), ahead)
             m = begin
             for i in range(-1 if first else 0, tiles):
                 height = first if i < 0 else each + (1 if i < taller else 0)

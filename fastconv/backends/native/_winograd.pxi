@@ -10,10 +10,10 @@
 #   outputs          Z transformed back, with bias and activation, into the image
 #
 # The weights U[group][panel][xi][c][k] are read once for each block, so a block has many tiles; they
-# depend on nothing but the weights, m, the stride and the ISA.  Where a plain call has one block they are
-# made a few channels at a time and used at once.  Weights that are near leave the products time to fetch
-# where a block's outputs go, and the next block's inputs.  Sums run over c in one order whatever the block, so
-# the bits depend neither on it nor on the threads.
+# depend on nothing but the weights, m, the stride and the ISA.  A plain call of one block makes them just
+# before it uses them, at stride 1 a few channels at a time.  Weights that are near leave the products
+# time to fetch where a block's outputs go, and the next block's inputs.  Sums run over c in one order
+# whatever the block, so the bits depend neither on it nor on the threads.
 
 cdef enum:
     V_BYTES = 1572864           # transformed inputs of a block
@@ -165,7 +165,7 @@ cdef void winograd_plan(WinogradPlan* plan, const Geometry* g, int threads) noex
     plan.block = imax(ceil_div(plan.tiles, plan.n_blocks), 1)
     if plan.block > plan.tiles_w:   # whole rows of tiles: each stages what the next one needs, too
         plan.block = ceil_div(plan.block, plan.tiles_w) * plan.tiles_w
-    else:                           # or equal pieces of one
+    else:                           # or nearly equal pieces of one
         plan.block = ceil_div(plan.tiles_w, ceil_div(plan.tiles_w, plan.block))
     plan.n_blocks = ceil_div(plan.tiles, plan.block)
     plan.v_pitch = odd_lines(plan.block * plan.v_tile, item)
@@ -436,7 +436,8 @@ cdef void winograd_filters(const fc_isa* isa, const WinogradPlan* plan, ptrdiff_
     cdef real* own = <real*>(scratch + plan.z_size + plan.small_size)
     cdef const real* u = <const real*>plan.u
     cdef const real* bias = <const real*>plan.bias
-    cdef FetchPlanes outputs, inputs
+    cdef FetchPlanes outputs, inputs, nothing = FetchPlanes(NULL, 0, 0, 0, 0, 0)
+    cdef bint is_last
     if begin == end:
         return
     outputs = fetch_tiles(
@@ -456,10 +457,11 @@ cdef void winograd_filters(const fc_isa* isa, const WinogradPlan* plan, ptrdiff_
     else:
         while c < plan.channels:
             many = imin(plan.channels - c, plan.u_channels)
+            is_last = c + many == plan.channels
             winograd_weights(isa, plan, <const real*>plan.w + group * plan.w_group, panel, c,
                              c + many, own, scratch + plan.z_size)
-            winograd_products(isa, plan, own, many, c == 0, vectors, end - begin, v + c, z, &outputs,
-                              &inputs)
+            winograd_products(isa, plan, own, many, c == 0, vectors, end - begin, v + c, z,
+                              &outputs if is_last else &nothing, &inputs if is_last else &nothing)
             c += many
     for i in range(vectors):
         here = imin(plan.filters - before - i * plan.lanes, plan.lanes)
@@ -523,10 +525,9 @@ cdef int winograd_run(const fc_isa* isa, WinogradPlan* plan, real* unused, int t
                     winograd_channels(isa, plan, item, i // pieces, i % pieces, pieces, v,
                                       scratch + each * threadid())
                     fc_set_float_mode(before)
+                pieces = winograd_pieces(plan, plan.panels, threads)
                 if plan.u == NULL:      # each piece of a panel transforms its weights again
-                    pieces = ceil_div(threads, plan.panels)
-                else:
-                    pieces = winograd_pieces(plan, plan.panels, threads)
+                    pieces = imin(pieces, ceil_div(threads, plan.panels))
                 for i in prange(plan.panels * pieces, num_threads=threads, schedule="dynamic"):
                     before = fc_set_float_mode(mode)
                     winograd_filters[real](isa, plan, item, i // pieces, i % pieces, pieces, v,
