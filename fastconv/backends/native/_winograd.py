@@ -24,7 +24,8 @@ In float64 only the smaller tile is taken, and m = 2: its numbers are quarters, 
 numbers, which all integers are computed as, give exact results as long as 64 times the sum of
 absolute values is below 2**53.
 
-The constants are cycles, measured with AVX2 on float32, those of pairs with AVX-512.
+The constants are cycles, measured with AVX2 on float32, those of pairs and of wide paths with
+AVX-512.
 """
 
 from math import ceil
