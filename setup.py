@@ -39,7 +39,7 @@ COMPILE += shlex.split(os.environ.get("FASTCONV_CFLAGS", ""))
 
 
 # every wheel carries the page: without the benchmark's folded tables, which are most of it
-PAGE = re.sub("<details>.*?</details>\n*", "", Path("README.md").read_text("utf-8"), flags=re.DOTALL)
+PAGE = re.sub("(?s)<details>.*?</details>\n*", "", Path("README.md").read_text("utf-8"))
 
 
 def pyx(name):

@@ -29,8 +29,8 @@ PANELS, LANES, ROWS, PATCHES = 0.92, 0.91, 0.87, 0.91
 # rows whose steps each come from another plane, and so from another page, beyond those planes whose
 # translations a processor keeps beside those of the results
 ROWS_APART, PAGES = 0.83, 48
-# the same where vectors of 64 bytes leave twice the time for it, of images that stay in the cache and
-# sums over so many planes that what a tile begins and ends with does not show
+# the same where vectors of 64 bytes leave twice the time for it, of images that stay in the cache
+# and sums over so many planes that what a tile begins and ends with does not show
 ROWS_APART_WIDE, WIDE_BYTES, WIDE_PLANES = 0.90, 2**21, (128, 256)
 # and panels whose tiles' pixels are staged one behind the other
 PANELS_IN_ORDER = 1.0

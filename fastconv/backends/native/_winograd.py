@@ -42,10 +42,11 @@ TILES = {"auto": (4, 2), "precise": (2,), "never": ()}
 INPUT, OUTPUT, PIXEL = 3.3, 2.4, 3.5
 # what four phases multiply all of these by: they are transformed one by one
 PHASES = 1.35
-# bytes of transformed weights in a cycle: made and stored; made for a panel at a time and used at once
+# bytes of transformed weights in a cycle: made and stored; made for a panel at a time and used at
+# once
 MADE, MADE_AT_ONCE = 2.6, 10.0
-# bytes of weights that stay in a cache, and in a cycle from beyond it; of four phases, which are many
-# for few tiles, fewer stay; processors with paths of 64 bytes have slow last caches
+# bytes of weights that stay in a cache, and in a cycle from beyond it; of four phases, which are
+# many for few tiles, fewer stay; processors with paths of 64 bytes have slow last caches
 CACHED, CACHED_PHASES, READ = 2**24, 2**22, 9.0
 CACHED_WIDE, READ_WIDE = 2**21, 13.0
 # cycles round the sums of a register tile: its call, and its results to and from memory
